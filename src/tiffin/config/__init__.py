@@ -1,0 +1,1 @@
+"""Config: every setting, its default and its meaning. Never I/O."""

@@ -1,0 +1,1 @@
+"""Messages: what may cross each wall. Structs only; never I/O."""

@@ -1,0 +1,1 @@
+"""Spec: a service and its types as data. Structs only; never I/O."""
