@@ -94,6 +94,12 @@ class KillWorker(msgspec.Struct, tag=True):
     detail: str
 
 
+class Retired(msgspec.Struct, tag=True):
+    """No call of this or an older generation is open any more: its workers may be stopped."""
+
+    generation: int
+
+
 class Drained(msgspec.Struct, tag=True):
     """All calls ended, or the time was up with `left` of them open."""
 
@@ -101,4 +107,4 @@ class Drained(msgspec.Struct, tag=True):
 
 
 ToFront = FrontSetup | SpecReady | WorkerStarted | WorkerDied | ServiceFailed | Note | Drain
-ToSupervisor = FrontReady | WorkerReady | KillWorker | Drained
+ToSupervisor = FrontReady | WorkerReady | KillWorker | Retired | Drained
