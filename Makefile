@@ -67,5 +67,5 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing Tiffin and its development tools into $(VENV)"
 	@$(PIP) install -e '.[dev]' && touch $@
 
-$(VENV)/.torch: scripts/torch.py | $(BIN)/python
-	@$(BIN)/python scripts/torch.py && touch $@
+$(VENV)/.torch: scripts/install_torch.py | $(BIN)/python
+	@$(BIN)/python scripts/install_torch.py && touch $@
