@@ -32,7 +32,17 @@ def has_gpu() -> bool:
 
 def found_by_pip() -> str:
     """Return the full version that pip would install from where it is set up to look, or an empty string."""
-    command = [*PIP, "install", "-q", "--dry-run", "--no-deps", "--ignore-installed", "--report", "-", f"torch=={VERSION}"]
+    command = [
+        *PIP,
+        "install",
+        "-q",
+        "--dry-run",
+        "--no-deps",
+        "--ignore-installed",
+        "--report",
+        "-",
+        f"torch=={VERSION}",
+    ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         return ""
@@ -52,7 +62,9 @@ def main() -> int:
     present = installed()
     if present is not None:
         if present.split("+")[0] != VERSION:
-            print(f"note: PyTorch {present} is installed here; the examples are measured with {VERSION}", file=sys.stderr)
+            print(
+                f"note: PyTorch {present} is installed here; the examples are measured with {VERSION}", file=sys.stderr
+            )
         return 0
     arguments = requirement()
     print(f"Installing PyTorch ({arguments[0]})", flush=True)
