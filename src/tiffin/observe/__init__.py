@@ -1,0 +1,1 @@
+"""Observe: what the system counts about itself, and how that is shown."""
