@@ -38,6 +38,7 @@ types: $(VENV)/.dev ## mypy strict and pyright strict
 
 imports: $(VENV)/.dev ## the import contract of the house
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --config scripts/cycles.toml
 
 format: $(VENV)/.dev ## rewrite the sources in the one format
 	@$(BIN)/ruff check -q --fix-only . && $(BIN)/ruff format -q .
