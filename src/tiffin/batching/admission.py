@@ -1,0 +1,58 @@
+"""Whether a new call has a chance, and how it is refused if not.
+
+Owns the refusals' codes, words and Retry-After; changes nothing. Times in seconds (CLOCK_MONOTONIC where absolute).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tiffin.batching.capacity import Worker
+from tiffin.batching.instructions import Reject
+from tiffin.batching.policy import Limits, Ticket
+from tiffin.batching.queues import Lane, Method
+from tiffin.errors import Code
+
+MARGIN = 1.1  # a predicted wait is taken so much longer: calls that only just miss their time cost the most
+LEAST_RETRY_S = 0.05
+
+
+def refuse_full(ticket: Ticket, lane: Lane, limits: Limits, queued_calls: int) -> Reject:
+    """Refuse a call for which the queue has no room; retry when a tenth of what waits is done."""
+    retry = max(LEAST_RETRY_S, 0.1 * lane.queued_s / max(1, lane.slots))
+    if queued_calls >= limits.queue_calls:
+        message = f"{queued_calls} calls wait already, the limit of this service (traffic.queue_calls)"
+    else:
+        message = f"a body of {ticket.size} bytes finds no room among the waiting ones: traffic.queue_bytes is {limits.queue_bytes}"
+    return Reject(ticket.id, Code.TOO_MANY, message, retry)
+
+
+def refuse_slow(now: float, ticket: Ticket, method: Method, workers: Sequence[Worker]) -> Reject | None:
+    """Refuse a call whose predicted wait and compute end after it is due; None lets it in.
+
+    With a free slot and nothing waiting a call is always let in: a prediction that is wrong is mended only by a run.
+    """
+    lane = method.lane
+    number = lane.number
+    wait = lane.queued_s
+    free = False
+    for worker in workers:
+        running = worker.running[number]
+        free = free or len(running) < worker.slots[number]
+        if number == 0:
+            for batch in running.values():
+                remaining = batch.remaining_s(now)
+                wait += min(remaining, batch.predicted)
+            for batch in worker.staged:
+                wait += batch.predicted
+    if free and not lane.queued and not lane.alone.live:
+        return None
+    if number:
+        wait += lane.running_s / 2  # on average half of each is over
+    wait = wait * MARGIN / lane.slots
+    compute = method.predict(ticket.rows)
+    allowed = ticket.due - now
+    if wait + compute <= allowed:
+        return None
+    message = f"overloaded: the call would take {wait:.3f} s to wait and {compute:.3f} s to run, it has {max(0.0, allowed):.3f} s"
+    return Reject(ticket.id, Code.OVERLOADED, message, max(LEAST_RETRY_S, wait + compute - allowed))
