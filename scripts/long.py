@@ -24,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 TAIL_CHARACTERS = 2_000
+OPTIONS = ("--long",)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def run(case: Case, now: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
         environment = {**os.environ, **case.environment, "TIFFIN_FIGURES": str(figures)}
-        command = [sys.executable, "-m", "pytest", "-q", "--long", *case.pytest]
+        command = [sys.executable, "-m", "pytest", "-q", *OPTIONS, *case.pytest]
         started = datetime.now(UTC)
         clock = time.monotonic()
         try:
@@ -115,7 +116,7 @@ def run(case: Case, now: str) -> bool:
             "shows": case.shows,
             "passed": status == 0,
             "status": status,
-            "command": " ".join(["python", "-m", "pytest", "-q", "--long", *case.pytest]),
+            "command": " ".join(["python", "-m", "pytest", "-q", *OPTIONS, *case.pytest]),
             "environment": case.environment,
             "commit": now,
             "started": started.isoformat(timespec="seconds"),

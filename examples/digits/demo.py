@@ -5,6 +5,7 @@ On a terminal the service stays up until Ctrl-C; in a pipe or in CI the program 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -113,12 +114,29 @@ def show(port: int) -> bool:
     batch = mean_batch(call(connection, "GET", "/metrics").decode())
     accuracy = float((found == held_back["labels"]).mean())
     p50, p99 = np.percentile(seconds, [50, 99]) * 1000
-    print(f"accuracy {accuracy:.1%}".replace("%", " %") + f" on {len(found)} held-back images")
+    print(f"accuracy {accuracy * 100:.1f} % on {len(found)} held-back images")
     print(f"device {about['device']} (PyTorch {about['torch']})")
     print(f"p50 {p50:.1f} ms, p99 {p99:.1f} ms over {CONNECTIONS} connections")
     print(f"mean batch {batch:.1f} rows")
     print(f"docs http://{HOST}:{port}/docs", flush=True)
     return accuracy >= MIN_ACCURACY and batch > 1
+
+
+def wait_for_ctrl_c(server: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        server.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(timeout=30)  # the terminal has sent Ctrl-C to the server too: it drains
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is None:
+        server.terminate()
+    try:
+        server.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def main() -> int:
@@ -132,17 +150,9 @@ def main() -> int:
         good = show(port)
         if good and sys.stdin.isatty() and sys.stdout.isatty():
             print("Serving until Ctrl-C.", flush=True)
-            server.wait()
-    except KeyboardInterrupt:
-        good = True  # the terminal has told the server too: it drains
+            wait_for_ctrl_c(server)
     finally:
-        if server.poll() is None:
-            server.terminate()
-        try:
-            server.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        stop(server)
     if not good:
         print(f"error: expected an accuracy of {MIN_ACCURACY:.0%} and more than one row a batch", file=sys.stderr)
     return 0 if good else 1

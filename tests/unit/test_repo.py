@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -70,11 +71,15 @@ def test_no_room_for_everything() -> None:
     assert [str(path) for path in tracked() if nameless.search(str(path.relative_to(ROOT)))] == []
 
 
-def test_files_stay_short() -> None:
+def test_files_stay_short_or_say_why() -> None:
+    """Above 400 lines a module's docstring has a sentence with "long because"."""
     long = [
         f"{path}: {len(text.splitlines())} lines"
         for path, text in texts()
-        if path.parts[:2] == ("src", "tiffin") and path.suffix == ".py" and len(text.splitlines()) > 400
+        if path.parts[:2] == ("src", "tiffin")
+        and path.suffix == ".py"
+        and len(text.splitlines()) > 400
+        and "long because" not in " ".join((ast.get_docstring(ast.parse(text)) or "").split())
     ]
     assert long == []
 
