@@ -335,7 +335,7 @@ class Scheduler:
                     self._stage(now, lane, out)
                 return
             if lane.alone.live:
-                self._give(now, best, [lane.alone.pop()], out, solo=True)
+                self._give_alone(now, best, lane.alone, out)
                 continue
             method = lane.choose()
             method.recover(now)
@@ -386,7 +386,7 @@ class Scheduler:
             if best is None:
                 return
             if lane.alone.live:
-                self._give(now, best, [lane.alone.pop()], out, solo=True)
+                self._give_alone(now, best, lane.alone, out)
             else:
                 self._take(now, best, lane.choose(), 1, out)
 
@@ -402,7 +402,7 @@ class Scheduler:
             self._ward = min(self._usable, key=lambda worker: worker.load)
             self._count_capacity()
         if not self._ward.load:
-            self._give(now, self._ward, [self._isolated.pop()], out, solo=True, exclusive=True)
+            self._give_alone(now, self._ward, self._isolated, out, exclusive=True)
 
     def _take(self, now: float, worker: Worker, method: Method, room: int, out: list[Instruction]) -> None:
         """Form a batch of a method's next calls and give it to a worker; calls that can't be in time are ended instead."""
@@ -413,12 +413,26 @@ class Scheduler:
             lane.leave(method, ticket)
         for ticket in late:
             lane.leave(method, ticket)
-            self._count_out(ticket)
-            ticket.state = DONE
-            self._close(ticket)
-            out.append(_too_late(now, ticket))
+            self._give_up(now, ticket, out)
         if calls:
             self._give(now, worker, calls, out, solo=not calls[0].idempotent)
+
+    def _give_alone(
+        self, now: float, worker: Worker, queue: CallQueue, out: list[Instruction], *, exclusive: bool = False
+    ) -> None:
+        """Give a worker the first of the calls that must not be in company."""
+        ticket = queue.pop()
+        if ticket.deadline <= now:
+            self._give_up(now, ticket, out)
+        else:
+            self._give(now, worker, [ticket], out, solo=True, exclusive=exclusive)
+
+    def _give_up(self, now: float, ticket: Ticket, out: list[Instruction]) -> None:
+        """End a call that was taken from its queue and can't be in time."""
+        self._count_out(ticket)
+        ticket.state = DONE
+        self._close(ticket)
+        out.append(_too_late(now, ticket))
 
     def _give(
         self,
