@@ -1,0 +1,449 @@
+// The interactive page: reads openapi.json beside it and shows it. Text enters the document only as text, never as markup,
+// and nothing is read from the page's own address, so no link can make it show or call another server.
+"use strict";
+
+const BASE = new URL(".", window.location.origin + window.location.pathname);
+const POLL_MS = 3000;
+const SHOWN_CHARS = 200000;
+const PRETTY_CHARS = 1000000;
+const LINE_CHARS = 88;
+
+const byId = (id) => document.getElementById(id);
+let loaded = false;
+
+// ---- building blocks ----------------------------------------------------------------------------------------------------
+
+function make(tag, options = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(options)) {
+    if (name === "text") node.textContent = value;
+    else if (name === "on") for (const [event, run] of Object.entries(value)) node.addEventListener(event, run);
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+function fold(title, text) {
+  return make("details", {}, make("summary", { text: title }), make("pre", { tabindex: "0", text }));
+}
+
+// Indents JSON text without reading its numbers: JSON.parse would round large ones. Short lists stay on one line.
+function pretty(text) {
+  if (text.length > PRETTY_CHARS) return text;
+  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g);
+  if (!tokens) return text;
+  let at = 0;
+  const value = (indent) => {
+    const open = tokens[at++];
+    if (open !== "{" && open !== "[") return open;
+    const close = open === "{" ? "}" : "]";
+    const deeper = indent + "  ";
+    const parts = [];
+    while (at < tokens.length && tokens[at] !== close) {
+      if (tokens[at] === ",") { at++; continue; }
+      let part = value(deeper);
+      if (open === "{" && tokens[at] === ":") { at++; part += ": " + value(deeper); }
+      parts.push(part);
+    }
+    at++;
+    const flat = open + parts.join(", ") + close;
+    if (indent.length + flat.length <= LINE_CHARS && !flat.includes("\n")) return flat;
+    return open + "\n" + wrapped(parts, deeper) + "\n" + indent + close;
+  };
+  try { return value(""); } catch { return text; }
+}
+
+// Numbers and short words run on in lines, as in a matrix; everything else has a line of its own.
+function wrapped(parts, indent) {
+  if (parts.some((part) => part.length > 24 || /[{["\n]/.test(part))) return parts.map((part) => indent + part).join(",\n");
+  const lines = [];
+  let line = "";
+  for (const part of parts) {
+    if (line && indent.length + line.length + part.length + 3 > LINE_CHARS) { lines.push(indent + line + ","); line = ""; }
+    line += (line ? ", " : "") + part;
+  }
+  lines.push(indent + line);
+  return lines.join("\n");
+}
+
+function isJson(media) { return /^application\/(?:[\w.+-]*\+)?json\b/i.test(media); }
+function isText(media) { return isJson(media) || /^text\//i.test(media) || /x-ndjson/i.test(media); }
+function size(bytes) { return bytes < 1000 ? bytes + " B" : bytes < 1e6 ? (bytes / 1e3).toFixed(1) + " kB" : (bytes / 1e6).toFixed(1) + " MB"; }
+function time(ms) { return ms < 10 ? ms.toFixed(1) + " ms" : ms < 10000 ? Math.round(ms) + " ms" : (ms / 1000).toFixed(1) + " s"; }
+function quote(text) { return "'" + text.replaceAll("'", "'\\''") + "'"; }
+
+// ---- types --------------------------------------------------------------------------------------------------------------
+
+function resolve(doc, schema, depth = 0) {
+  if (!schema || typeof schema !== "object" || typeof schema.$ref !== "string" || depth > 8) return schema;
+  let found = doc;
+  for (const part of schema.$ref.replace(/^#\//, "").split("/")) {
+    found = found && Object.hasOwn(found, part) ? found[part] : undefined;
+  }
+  return resolve(doc, found, depth + 1);
+}
+
+function typeText(doc, schema, depth = 0) {
+  if (schema === undefined || schema === true || depth > 4) return "anything";
+  if (schema["x-tiffin-type"]) return String(schema["x-tiffin-type"]);
+  if (schema.$ref) {
+    const name = schema.$ref.split("/").pop();
+    const target = resolve(doc, schema);
+    return target && target.type === "object" ? name : typeText(doc, target, depth + 1);
+  }
+  if ("const" in schema) return JSON.stringify(schema.const);
+  if (schema.enum) return schema.enum.map((choice) => JSON.stringify(choice)).join(" | ");
+  const options = schema.anyOf || schema.oneOf;
+  if (options) return options.map((option) => typeText(doc, option, depth + 1)).join(" | ");
+  if (Array.isArray(schema.type)) return schema.type.join(" | ");
+  if (schema.type === "array") {
+    if (schema.prefixItems) return "[" + schema.prefixItems.map((item) => typeText(doc, item, depth + 1)).join(", ") + "]";
+    return "list of " + typeText(doc, schema.items, depth + 1);
+  }
+  if (schema.type === "object") {
+    if (schema.title) return schema.title;
+    if (schema.properties) return "object with " + Object.keys(schema.properties).join(", ");
+    return "object" + (schema.additionalProperties ? " of " + typeText(doc, schema.additionalProperties, depth + 1) : "");
+  }
+  return (schema.type || "anything") + (schema.format ? " (" + schema.format + ")" : "");
+}
+
+const LIMITS = { minimum: "≥", exclusiveMinimum: ">", maximum: "≤", exclusiveMaximum: "<", multipleOf: "multiple of",
+  minLength: "length ≥", maxLength: "length ≤", minItems: "items ≥", maxItems: "items ≤", pattern: "matches" };
+
+function limits(schema) {
+  if (!schema || typeof schema !== "object") return "";
+  return Object.entries(LIMITS).filter(([key]) => key in schema).map(([key, words]) => words + " " + schema[key]).join(", ");
+}
+
+function isPlain(doc, schema) {
+  const found = resolve(doc, schema);
+  return !found || found === true || !(found.properties || found.anyOf || found.oneOf || found.prefixItems || found.items?.properties || found.items?.$ref);
+}
+
+function typeNode(doc, schema) {
+  const found = resolve(doc, schema);
+  const bounds = limits(found);
+  return make("div", {},
+    make("span", { class: "type", text: typeText(doc, schema) }),
+    bounds ? make("span", { class: "note", text: "  " + bounds }) : null,
+    found && found.description ? make("p", { class: "note", text: found.description }) : null,
+    isPlain(doc, schema) ? null : fold("schema", pretty(JSON.stringify(found))));
+}
+
+function fieldNode(doc, name, schema, notes) {
+  return make("div", { class: "field" },
+    make("dt", {}, name, notes ? make("small", { text: notes }) : null),
+    make("dd", {}, typeNode(doc, schema)));
+}
+
+// ---- one method ---------------------------------------------------------------------------------------------------------
+
+function methodNode(doc, path, operation) {
+  const facts = operation["x-tiffin"] || {};
+  const bodies = operation.requestBody?.content || {};
+  const answers = operation.responses?.["200"]?.content || {};
+  const id = "method-" + (operation.operationId || path.slice(1));
+  const tags = [
+    facts.batchable && `batched, up to ${facts.max_batch_size} rows`,
+    facts.one_row && "one row per call",
+    facts.streams && "stream",
+    facts.idempotent === false && "never run twice",
+    facts.timeout_s && `${facts.timeout_s} s deadline`,
+  ].filter(Boolean);
+  const text = operation.description || operation.summary || "";
+  return make("section", { class: "method", id, "aria-labelledby": id + "-title" },
+    make("div", { class: "head" },
+      make("span", { class: "verb", text: "POST" }),
+      make("h3", { class: "route", id: id + "-title", text: path }),
+      make("div", { class: "tags" }, ...tags.map((tag) => make("span", { class: "tag", text: tag })))),
+    make("div", { class: "facts" },
+      text ? make("p", { class: "doc", text }) : null,
+      make("h4", { text: "Takes" }), takes(doc, bodies),
+      make("h4", { text: facts.streams ? "Answers with a stream of" : "Answers with" }), gives(doc, answers)),
+    tryNode(path, bodies, answers));
+}
+
+function takes(doc, bodies) {
+  const json = bodies["application/json"];
+  const whole = json ? resolve(doc, json.schema) : undefined;
+  const list = make("dl", { class: "fields" });
+  if (json && json["x-tiffin-fields"] && whole && whole.properties) {
+    for (const [name, schema] of Object.entries(whole.properties)) {
+      const needed = (whole.required || []).includes(name);
+      const rows = (json["x-tiffin-batched"] || []).includes(name);
+      list.append(fieldNode(doc, name, schema, [needed ? "required" : "optional", rows && "rows"].filter(Boolean).join(" · ")));
+    }
+    if (!list.childElementCount) return make("p", { class: "fields note", text: "nothing" });
+  } else if (json) {
+    list.append(fieldNode(doc, "body", json.schema, "the whole body"));
+  }
+  const others = Object.keys(bodies).filter((media) => media !== "application/json");
+  if (others.length) list.append(make("div", { class: "field" }, make("dt", {}, "or"), make("dd", { class: "type", text: others.join(", ") })));
+  return list;
+}
+
+function gives(doc, answers) {
+  const list = make("dl", { class: "fields" });
+  for (const [media, content] of Object.entries(answers)) {
+    list.append(make("div", { class: "field" },
+      make("dt", { text: media }),
+      make("dd", {}, typeNode(doc, content["x-tiffin-item"] || content.schema))));
+  }
+  return list;
+}
+
+// ---- trying it ----------------------------------------------------------------------------------------------------------
+
+function exampleText(media, content) {
+  const example = content?.example;
+  if (example === undefined) return isJson(media) ? "{}" : "";
+  return isJson(media) ? pretty(JSON.stringify(example)) : String(example);
+}
+
+function tryNode(path, bodies, answers) {
+  const url = new URL(path.replace(/^\/+/, ""), BASE);
+  const medias = Object.keys(bodies).length ? Object.keys(bodies) : ["application/json"];
+  const choose = (names) => make("select", {}, ...names.map((name) => make("option", { value: name, text: name })));
+  const media = choose(medias);
+  const accept = choose(["", ...Object.keys(answers)]);
+  accept.options[0].textContent = "whatever fits";
+  const deadline = make("input", { type: "number", min: "1", step: "1", placeholder: "default", inputmode: "numeric" });
+  const text = make("textarea", { spellcheck: "false", autocomplete: "off", autocapitalize: "off" });
+  const file = make("input", { type: "file" });
+  const hint = make("p", { class: "hint", role: "status" });
+  const send = make("button", { type: "submit", class: "send", text: "Send" });
+  const stop = make("button", { type: "button", class: "plain", text: "Stop", hidden: "" });
+  const reset = make("button", { type: "button", class: "plain", text: "Example" });
+  const curl = make("pre", { class: "wrap", tabindex: "0" });
+  const copy = make("button", { type: "button", class: "plain small", text: "Copy" });
+  const answer = make("div", { class: "answer", hidden: "" });
+  const textLabel = make("label", {}, "Body", text);
+  const fileLabel = make("label", {}, "Body from a file", file);
+  let running = null;
+
+  const byFile = () => !isText(media.value);
+  const headers = () => {
+    const lines = { "content-type": media.value };
+    if (accept.value) lines.accept = accept.value;
+    if (deadline.value && deadline.checkValidity()) lines["tiffin-timeout-ms"] = deadline.value;
+    return lines;
+  };
+  const refresh = () => {
+    textLabel.hidden = byFile();
+    fileLabel.hidden = !byFile();
+    hint.textContent = "";
+    if (isJson(media.value) && !byFile()) {
+      try { JSON.parse(text.value); } catch (error) { hint.textContent = "Not JSON yet: " + error.message; }
+    }
+    const body = byFile() ? "@" + (file.files[0]?.name || "FILE") : text.value;
+    const streams = Object.keys(answers).some((name) => name === "text/event-stream");
+    curl.textContent = ["curl" + (streams ? " -N" : ""), quote(url.href),
+      ...Object.entries(headers()).map(([name, value]) => "-H " + quote(name + ": " + value)),
+      (byFile() || body.startsWith("@") ? "--data-binary " : "--data-raw ") + quote(shorter(body))].join(" \\\n  ");
+  };
+  const fill = () => {
+    text.value = exampleText(media.value, bodies[media.value]);
+    text.rows = Math.min(16, Math.max(3, text.value.split("\n").length));
+    refresh();
+  };
+  const submit = async (event) => {
+    event.preventDefault();
+    if (running) return;
+    running = new AbortController();
+    send.disabled = true;
+    stop.hidden = false;
+    try {
+      const body = byFile() ? file.files[0] || "" : text.value;
+      await call(url, { method: "POST", headers: headers(), body, signal: running.signal, credentials: "same-origin", redirect: "error" }, answer);
+    } finally {
+      running = null;
+      send.disabled = false;
+      stop.hidden = true;
+    }
+  };
+  const form = make("form", { class: "try", autocomplete: "off", on: { submit } },
+    make("div", { class: "settings" },
+      make("label", {}, "Body type", media),
+      make("label", {}, "Answer type", accept),
+      make("label", {}, "Deadline, ms", deadline)),
+    textLabel, fileLabel, hint,
+    make("div", { class: "actions" }, send, stop, reset, make("span", { class: "keys", text: "Ctrl + Enter sends" })),
+    make("div", { class: "curl" },
+      make("div", { class: "curl-head" }, make("h4", { text: "The same with curl" }), copy), curl),
+    answer);
+  media.addEventListener("change", fill);
+  for (const input of [accept, deadline, text, file]) input.addEventListener("input", refresh);
+  text.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); form.requestSubmit(); }
+  });
+  stop.addEventListener("click", () => running?.abort());
+  reset.addEventListener("click", fill);
+  copy.addEventListener("click", () => copyText(curl, copy));
+  fill();
+  return form;
+}
+
+// JSON in a shell line loses its indentation; everything else stays as it was typed.
+function shorter(body) {
+  if (!/^\s*[[{]/.test(body)) return body;
+  try { JSON.parse(body); } catch { return body; }
+  return body.replace(/"(?:[^"\\]|\\.)*"|\s+/g, (part) => (part[0] === '"' ? part : " ")).trim();
+}
+
+async function copyText(node, button) {
+  try {
+    await navigator.clipboard.writeText(node.textContent);
+    button.textContent = "Copied";
+  } catch {
+    // A page that came over plain HTTP from another machine has no clipboard: select the line for the user's own Ctrl+C.
+    window.getSelection().selectAllChildren(node);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 1500);
+}
+
+// ---- the answer ---------------------------------------------------------------------------------------------------------
+
+async function call(url, request, answer) {
+  const status = make("span", { class: "status", "data-kind": "busy", text: "sending…" });
+  const facts = make("span", { class: "quiet" });
+  const line = make("div", { class: "answer-line", role: "status" }, status, facts);
+  const body = make("pre", { class: "wrap", tabindex: "0", "aria-label": "Body of the answer" });
+  answer.hidden = false;
+  answer.replaceChildren(line);
+  const start = performance.now();
+  let bytes = 0;
+  const say = (kind, text) => { status.dataset.kind = kind; status.textContent = text; };
+  const done = (more) => { facts.textContent = [time(performance.now() - start), size(bytes), more].filter(Boolean).join(" · "); };
+  let code = "";
+  try {
+    const response = await fetch(url, request);
+    code = `${response.status} ${response.statusText}`.trim();
+    const media = response.headers.get("content-type") || "";
+    const id = response.headers.get("x-request-id") || "";
+    const kind = response.ok ? "good" : "bad";
+    const live = /text\/event-stream|x-ndjson/i.test(media);
+    say(live ? "busy" : kind, live ? code + " · streaming…" : code);
+    facts.textContent = time(performance.now() - start);
+    answer.append(fold("Headers", [...response.headers].map(([name, value]) => name + ": " + value).join("\n")), body);
+    const chunks = [];
+    const decoder = new TextDecoder();
+    let all = "";
+    let shown = 0;
+    const textual = isText(media);
+    const reader = response.body.getReader();
+    for (;;) {
+      const { done: ended, value } = await reader.read();
+      if (ended) break;
+      bytes += value.length;
+      if (!textual) { chunks.push(value); continue; }
+      const piece = decoder.decode(value, { stream: true });
+      if (isJson(media)) { all += piece; continue; }
+      if (shown < SHOWN_CHARS) {
+        const follow = body.scrollHeight - body.scrollTop - body.clientHeight < 40;
+        body.append(piece.slice(0, SHOWN_CHARS - shown));
+        if (follow) body.scrollTop = body.scrollHeight;
+      }
+      shown += piece.length;
+      done("");
+    }
+    if (isJson(media)) { all = pretty(all); body.textContent = all.slice(0, SHOWN_CHARS); shown = all.length; body.className = ""; }
+    if (shown > SHOWN_CHARS) body.append(`\n… ${size(shown - SHOWN_CHARS)} more are not shown`);
+    if (!textual) binary(answer, body, chunks, media);
+    if (textual && !bytes) body.textContent = "(empty)";
+    say(kind, code);
+    done(id && "request " + id);
+  } catch (error) {
+    const stopped = error.name === "AbortError";
+    say(stopped ? "busy" : "bad", stopped ? "stopped" : code ? code + " · broken off" : "no answer");
+    done(stopped ? "" : String(error.message || error));
+  }
+}
+
+function binary(answer, body, chunks, media) {
+  const blob = new Blob(chunks, { type: "application/octet-stream" });
+  const head = chunks.length ? [...chunks[0].slice(0, 96)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ") : "(empty)";
+  body.textContent = head + (blob.size > 96 ? " …" : "");
+  const save = make("button", { type: "button", class: "plain small", text: "Save" });
+  save.addEventListener("click", () => {
+    const href = URL.createObjectURL(blob);
+    make("a", { href, download: /npy/.test(media) ? "answer.npy" : "answer.bin" }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 1000);
+  });
+  answer.append(save);
+}
+
+// ---- the page -----------------------------------------------------------------------------------------------------------
+
+function show(doc) {
+  const info = doc.info || {};
+  byId("title").textContent = info.title || "Tiffin";
+  byId("version").textContent = info.version ? "on Tiffin " + info.version : "";
+  document.title = (info.title || "service") + " · Tiffin";
+  byId("about").textContent = info.description || "";
+  byId("about").hidden = !info.description;
+  const methods = byId("methods");
+  const list = byId("index-list");
+  methods.replaceChildren();
+  list.replaceChildren();
+  for (const [path, item] of Object.entries(doc.paths || {})) {
+    if (!item.post || !item.post["x-tiffin"]) continue;
+    const node = methodNode(doc, path, item.post);
+    methods.append(node);
+    const link = make("a", { text: path });
+    link.href = "#" + encodeURIComponent(node.id);
+    list.append(make("li", {}, link));
+  }
+  byId("index").hidden = !list.childElementCount;
+  const rows = byId("error-rows");
+  rows.replaceChildren(...(doc["x-tiffin-codes"] || []).map((code) => make("tr", {},
+    make("td", { text: code.status }), make("td", { text: code.code }), make("td", { text: code.meaning }),
+    make("td", { text: code.retryable ? "yes" : "no" }))));
+  byId("errors").hidden = !rows.childElementCount;
+  if (window.location.hash) document.getElementById(decodeURIComponent(window.location.hash.slice(1)))?.scrollIntoView();
+}
+
+function complain(text) {
+  byId("problem").textContent = text;
+  byId("problem").hidden = !text;
+}
+
+async function load() {
+  try {
+    const response = await fetch(new URL("openapi.json", BASE), { cache: "no-store" });
+    if (response.status === 503) { complain("The service is starting; this page fills as soon as it is known."); return; }
+    if (!response.ok) { complain(`openapi.json answered ${response.status}.`); return; }
+    show(await response.json());
+    loaded = true;
+    complain("");
+  } catch (error) {
+    complain("openapi.json cannot be read: " + error.message);
+  }
+}
+
+function light(state, text) {
+  const node = byId("light");
+  // Told to a screen reader at a change only.
+  if (node.dataset.state !== state) node.dataset.state = state;
+  if (byId("light-text").textContent !== text) byId("light-text").textContent = text;
+}
+
+async function poll() {
+  if (document.visibilityState !== "hidden") {
+    try {
+      const response = await fetch(new URL("readyz", BASE), { cache: "no-store", signal: AbortSignal.timeout(5000) });
+      const status = await response.json().catch(() => ({}));
+      const reason = String(status.reason || status.error?.message || "").slice(0, 160);
+      if (response.ok) light("ready", "ready");
+      else light("waiting", reason ? "not ready: " + reason : "not ready");
+      if (!loaded) await load();
+    } catch {
+      light("gone", "no answer");
+    }
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+load().finally(poll);
