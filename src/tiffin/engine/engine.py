@@ -12,7 +12,7 @@ from typing import Protocol
 from tiffin.batching import instructions as do
 from tiffin.batching.policy import Ticket
 from tiffin.config.parts import Config
-from tiffin.engine.calls import Lease, OpenCall, Origin, WorkerOrigin, system_failure
+from tiffin.engine.calls import Lease, OpenCall, WorkerOrigin, system_failure
 from tiffin.engine.fleet import WATCH_S, Fleet
 from tiffin.engine.generation import ServiceState
 from tiffin.engine.worker import WorkerHandle

@@ -6,8 +6,8 @@ Owns no state but the word "stopping"; reads the engine when somebody looks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Protocol, Sized
+from collections.abc import Mapping, Sized
+from typing import Any, Protocol
 
 from tiffin.engine.engine import Engine
 from tiffin.link.arena import Arena

@@ -38,7 +38,20 @@ class WorkerHandle:
         batches: method of every batch that it has, by batch id. leases: payloads that those may still read.
     """
 
-    __slots__ = ("_cpu_s", "_fleet", "_seen", "batches", "hello", "leases", "link", "load_s", "out", "outside", "service", "state")
+    __slots__ = (
+        "_cpu_s",
+        "_fleet",
+        "_seen",
+        "batches",
+        "hello",
+        "leases",
+        "link",
+        "load_s",
+        "out",
+        "outside",
+        "service",
+        "state",
+    )
 
     def __init__(self, fleet: Fleet, link: EngineLink, hello: Hello, now: float) -> None:
         self._fleet = fleet

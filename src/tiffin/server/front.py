@@ -22,8 +22,8 @@ from tiffin.config.parts import Config
 from tiffin.engine.engine import Engine
 from tiffin.engine.views import Views
 from tiffin.link.arena import Arena
-from tiffin.link.front_end import LinkServer
 from tiffin.link.frames import BadFrame, FrameReader, encode_frame
+from tiffin.link.front_end import LinkServer
 from tiffin.messages.control import (
     Drain,
     Drained,
@@ -59,9 +59,7 @@ class Front:
         notes: lines that /readyz shows.
     """
 
-    def __init__(
-        self, config: Config, loop: asyncio.AbstractEventLoop, tell: Callable[[ToSupervisor], None]
-    ) -> None:
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop, tell: Callable[[ToSupervisor], None]) -> None:
         self.notes: list[str] = []
         self.config = config
         self.arena = make_arena(config, self.notes)

@@ -77,9 +77,7 @@ class App:
         routes = dict(self._system)
         for index, method in enumerate(entry.methods):
             timeout_s = method.timeout_s or default_s
-            endpoint = Endpoint(
-                index, method, timeout_s, max_s, self._port, self._responder, self._clock, self._ids
-            )
+            endpoint = Endpoint(index, method, timeout_s, max_s, self._port, self._responder, self._clock, self._ids)
             routes[self._prefix + method.route.encode()] = Route(("POST",), endpoint.handle)
         self._routes = routes
         self._published = True

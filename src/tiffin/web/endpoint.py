@@ -108,5 +108,3 @@ class Endpoint:
                 code=Code.INVALID_INPUT,
             )
         return min(int(header) / 1000, self._max_timeout_s)
-
-

@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
         self.phase = "answer"
         self._listener.handler.handle(exchange)
 
-    def respond(self, exchange: Exchange, status: int, media: bytes, body: bytes | memoryview) -> None:
+    def respond(self, exchange: Exchange, status: int, media: bytes, body: bytes) -> None:
         """Send a whole answer; one for a client that has left is dropped.
 
         Args:

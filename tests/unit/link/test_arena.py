@@ -35,8 +35,10 @@ def test_slots_never_overlap_and_all_memory_comes_back(steps: list[tuple[bool, i
         slot = arena.allocate(size)
         if slot is None:
             continue
-        assert 0 <= slot.offset and slot.offset + slot.size <= arena.size
-        assert all(slot.offset + slot.size <= other.offset or other.offset + other.size <= slot.offset for other in live)
+        assert slot.offset >= 0 and slot.offset + slot.size <= arena.size
+        assert all(
+            slot.offset + slot.size <= other.offset or other.offset + other.size <= slot.offset for other in live
+        )
         live.append(slot)
     for slot in live:
         arena.free(slot)

@@ -11,7 +11,11 @@ from tiffin.messages.link import Batch, Beat, Data, Hello, LinkMessage, Open, Ra
 
 MESSAGES: list[LinkMessage] = [
     Hello(1, 2, 3, 4, "Digits", 1, "ab", "cpu"),
-    Batch(7, 0, [Open(1, 0, 1, 0, -1, b'{"x":1}', 1.5, "id", "root"), Open(2, 0, 3, 1, 0, Slot(4096, 70_000), 9.0, "i", "r")]),
+    Batch(
+        7,
+        0,
+        [Open(1, 0, 1, 0, -1, b'{"x":1}', 1.5, "id", "root"), Open(2, 0, 3, 1, 0, Slot(4096, 70_000), 9.0, "i", "r")],
+    ),
     Reply(1, b"{}", 0),
     Data(2, b"\x00" * 1000, 5),
     Ran(7, 0.25, 4),
