@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from importlib.metadata import version
 from itertools import accumulate
 from typing import TYPE_CHECKING, cast
 
 from tiffin.observe.metrics import GAUGES, Histogram, MethodMetrics, Registry, ServiceMetrics
+from tiffin.version import VERSION
 
 if TYPE_CHECKING:
     from prometheus_client.core import HistogramMetricFamily, Metric
@@ -131,10 +130,5 @@ def _gauges(registry: Registry) -> Iterator[Metric]:
 def _build_info() -> Metric:
     from prometheus_client.core import InfoMetricFamily
 
-    return InfoMetricFamily("tiffin_build", "What runs here.", value=dict(_build()))
-
-
-@lru_cache(maxsize=1)
-def _build() -> tuple[tuple[str, str], ...]:
-    """Return the versions of Tiffin and Python; read once, the metadata lies on disk."""
-    return (("version", version("tiffin")), ("python", platform.python_version()))
+    build = {"version": VERSION, "python": platform.python_version()}
+    return InfoMetricFamily("tiffin_build", "What runs here.", value=build)

@@ -1,6 +1,7 @@
 """JSON Schema → a value that satisfies it, so that "try it" has something to send.
 
-Owns the choice of values; never checks any. Pure. Of optional properties only those with a default appear.
+Owns the choice of values; never checks any. Pure. Of optional properties only those with a default appear. `room` is the number
+of values that a part may still hold.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 _DEPTH = 24
-_ITEMS = 4096
+_ROOM = 8192
 _FORMATS = {
     "date-time": "2026-01-31T12:00:00Z",
     "date": "2026-01-31",
@@ -48,21 +49,28 @@ _WORDS = (
 )
 
 
+class TooLargeError(ValueError):
+    """The smallest value that the schema accepts is larger than anybody would read, for example an image."""
+
+
 def example(schema: Schema | bool, definitions: Mapping[str, Schema]) -> Any:
     """Return a JSON-able value that the schema accepts; null where the schema asks for the impossible.
 
     Args:
         schema: a JSON Schema; true accepts anything.
         definitions: what the last part of a `$ref` names.
+
+    Raises:
+        TooLargeError: it would have thousands of values.
     """
-    return _value(schema, definitions, 0)
+    return _value(schema, definitions, 0, _ROOM)
 
 
-def _value(schema: Schema | bool, definitions: Mapping[str, Schema], depth: int) -> Any:
+def _value(schema: Schema | bool, definitions: Mapping[str, Schema], depth: int, room: int) -> Any:
     if isinstance(schema, bool) or depth > _DEPTH:
         return None
     if "$ref" in schema:
-        return _value(definitions.get(str(schema["$ref"]).rsplit("/", 1)[-1], {}), definitions, depth + 1)
+        return _value(definitions.get(str(schema["$ref"]).rsplit("/", 1)[-1], {}), definitions, depth + 1, room)
     if "default" in schema:
         return schema["default"]
     if schema.get("examples"):
@@ -72,18 +80,18 @@ def _value(schema: Schema | bool, definitions: Mapping[str, Schema], depth: int)
     if schema.get("enum"):
         return schema["enum"][0]
     if schema.get("allOf"):
-        return _value(_merged(schema, definitions), definitions, depth + 1)
+        return _value(_merged(schema, definitions), definitions, depth + 1, room)
     for key in ("anyOf", "oneOf"):
         if schema.get(key):
-            return _first(schema[key], definitions, depth)
+            return _first(schema[key], definitions, depth, room)
     kind: Any = schema.get("type")
     if isinstance(kind, list):
         kinds: list[str] = kind
         kind = next((name for name in kinds if name != "null"), "null")
     if kind == "object" or (kind is None and "properties" in schema):
-        return _object(schema, definitions, depth)
+        return _object(schema, definitions, depth, room)
     if kind == "array" or (kind is None and ("items" in schema or "prefixItems" in schema)):
-        return _array(schema, definitions, depth)
+        return _array(schema, definitions, depth, room)
     if kind in ("integer", "number"):
         return _number(schema, whole=kind == "integer")
     if kind == "string":
@@ -91,10 +99,10 @@ def _value(schema: Schema | bool, definitions: Mapping[str, Schema], depth: int)
     return True if kind == "boolean" else None
 
 
-def _first(options: Sequence[Schema | bool], definitions: Mapping[str, Schema], depth: int) -> Any:
+def _first(options: Sequence[Schema | bool], definitions: Mapping[str, Schema], depth: int, room: int) -> Any:
     """Return the first option's value that is not null; a recursive type ends where only null is left."""
     for option in options:
-        value = _value(option, definitions, depth + 1)
+        value = _value(option, definitions, depth + 1, room)
         if value is not None:
             return value
     return None
@@ -117,38 +125,49 @@ def _merged(schema: Schema, definitions: Mapping[str, Schema]) -> dict[str, Any]
     return merged
 
 
-def _object(schema: Schema, definitions: Mapping[str, Schema], depth: int) -> dict[str, Any]:
+def _object(schema: Schema, definitions: Mapping[str, Schema], depth: int, room: int) -> dict[str, Any]:
     required = set(schema.get("required", ()))
     value = {
-        name: _value(part, definitions, depth + 1)
+        name: _value(part, definitions, depth + 1, room)
         for name, part in schema.get("properties", {}).items()
         if name in required or (isinstance(part, Mapping) and "default" in part)
     }
     others = schema.get("additionalProperties")
     fewest = max(int(schema.get("minProperties", 0)), 1 if isinstance(others, Mapping) and not value else 0)
     if fewest > len(value) and others is not False and depth < _DEPTH // 2:
-        for number in range(1, min(fewest, _ITEMS) - len(value) + 1):
-            value[f"key{number}"] = _value({} if others in (None, True) else others, definitions, depth + 1)
+        room = _shared(room, fewest)
+        for number in range(1, fewest - len(value) + 1):
+            value[f"key{number}"] = _value({} if others in (None, True) else others, definitions, depth + 1, room)
     return value
 
 
-def _array(schema: Schema, definitions: Mapping[str, Schema], depth: int) -> list[Any]:
+def _array(schema: Schema, definitions: Mapping[str, Schema], depth: int, room: int) -> list[Any]:
     first: Sequence[Schema | bool] = schema.get("prefixItems", ())
-    value = [_value(part, definitions, depth + 1) for part in first]
+    value = [_value(part, definitions, depth + 1, room) for part in first]
     items: Schema | bool = schema.get("items", True)
     fewest = int(schema.get("minItems", 0))
-    most = int(schema.get("maxItems", _ITEMS))
+    most = int(schema.get("maxItems", _ROOM))
     # A list that may be empty is shown with one item, unless it is how a recursive type ends.
-    wanted = min(max(fewest, 1 if not first and depth < _DEPTH // 2 else 0), most, _ITEMS)
+    wanted = max(fewest, min(1 if not first and depth < _DEPTH // 2 else 0, most))
+    room = _shared(room, wanted)
     if items is False or len(value) >= wanted:
         return value
     if schema.get("uniqueItems"):
-        return value + _different(items, definitions, depth, wanted - len(value))
-    return value + [_value(items, definitions, depth + 1)] * (wanted - len(value))
+        return value + _different(items, definitions, depth, room, wanted - len(value))
+    return value + [_value(items, definitions, depth + 1, room)] * (wanted - len(value))
 
 
-def _different(items: Schema | bool, definitions: Mapping[str, Schema], depth: int, wanted: int) -> list[Any]:
-    start = _value(items, definitions, depth + 1)
+def _shared(room: int, parts: int) -> int:
+    """Return the room that each of so many parts has."""
+    if parts > room:
+        raise TooLargeError(f"{parts} values are more than an example shows")
+    return room // max(parts, 1)
+
+
+def _different(
+    items: Schema | bool, definitions: Mapping[str, Schema], depth: int, room: int, wanted: int
+) -> list[Any]:
+    start = _value(items, definitions, depth + 1, room)
     if isinstance(items, Mapping) and items.get("enum"):
         return list(items["enum"][:wanted])
     if isinstance(start, str):
@@ -184,7 +203,8 @@ def _number(schema: Schema, *, whole: bool) -> float | int:
 
 def _string(schema: Schema) -> str:
     fewest = int(schema.get("minLength", 0))
-    most = int(schema.get("maxLength", _ITEMS))
+    most = int(schema.get("maxLength", _ROOM))
+    _shared(_ROOM, fewest)
     known = _FORMATS.get(schema.get("format", "")) or _FORMATS.get(schema.get("contentEncoding", ""))
     words = (known, *_WORDS) if known else _WORDS
     pattern = schema.get("pattern")
@@ -192,7 +212,7 @@ def _string(schema: Schema) -> str:
         fitting = (word * (fewest // len(word) + 1))[:fewest] if len(word) < fewest else word
         if len(fitting) <= most and (pattern is None or _matches(pattern, fitting)):
             return fitting
-    return "text"[:most].ljust(min(fewest, _ITEMS), "x")
+    return "text"[:most].ljust(fewest, "x")
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -180,7 +180,7 @@ function takes(doc, bodies) {
     list.append(fieldNode(doc, "body", json.schema, "the whole body"));
   }
   const others = Object.keys(bodies).filter((media) => media !== "application/json");
-  if (others.length) list.append(make("div", { class: "field" }, make("dt", {}, "or"), make("dd", { class: "type", text: others.join(", ") })));
+  if (others.length) list.append(make("div", { class: "field" }, make("dt", {}, json ? "or" : "body"), make("dd", { class: "type", text: others.join(", ") })));
   return list;
 }
 
@@ -198,7 +198,7 @@ function gives(doc, answers) {
 
 function exampleText(media, content) {
   const example = content?.example;
-  if (example === undefined) return isJson(media) ? "{}" : "";
+  if (example === undefined) return "";
   return isJson(media) ? pretty(JSON.stringify(example)) : String(example);
 }
 
@@ -223,6 +223,7 @@ function tryNode(path, bodies, answers) {
   const fileLabel = make("label", {}, "Body from a file", file);
   let running = null;
 
+  const content = () => bodies[media.value];
   const byFile = () => !isText(media.value);
   const headers = () => {
     const lines = { "content-type": media.value };
@@ -233,8 +234,9 @@ function tryNode(path, bodies, answers) {
   const refresh = () => {
     textLabel.hidden = byFile();
     fileLabel.hidden = !byFile();
-    hint.textContent = "";
-    if (isJson(media.value) && !byFile()) {
+    hint.textContent = content()?.example === undefined && isText(media.value) && !text.value
+      ? "The smallest body is too large to show here: paste one, or send a file with curl." : "";
+    if (isJson(media.value) && text.value) {
       try { JSON.parse(text.value); } catch (error) { hint.textContent = "Not JSON yet: " + error.message; }
     }
     const body = byFile() ? "@" + (file.files[0]?.name || "FILE") : text.value;
@@ -244,7 +246,7 @@ function tryNode(path, bodies, answers) {
       (byFile() || body.startsWith("@") ? "--data-binary " : "--data-raw ") + quote(shorter(body))].join(" \\\n  ");
   };
   const fill = () => {
-    text.value = exampleText(media.value, bodies[media.value]);
+    text.value = exampleText(media.value, content());
     text.rows = Math.min(16, Math.max(3, text.value.split("\n").length));
     refresh();
   };
