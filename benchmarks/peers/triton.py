@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import os
+import sysconfig
 
 import numpy as np
 from pytriton.decorators import batch
@@ -70,8 +72,9 @@ def main():
         allow_grpc=False,
         allow_metrics=False,
         log_verbose=0,
-        log_info=False,
     )
+    # Triton's Python backend loads libpython by name: it must be the one that runs here, not another of the system.
+    os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
     with Triton(config=config) as triton:
         triton.bind(
             model_name=arguments.model,
