@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,25 +36,31 @@ class _UnitGuard:
 
     def __init__(self) -> None:
         self.thread: int | None = None
+        self.real_sleep = time.sleep
         sys.addaudithook(self.audit)
 
+    def watches(self) -> bool:
+        return self.thread is not None and self.thread == threading.get_ident()
+
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if self.thread is None or self.thread != threading.get_ident():
-            return
-        if event == "time.sleep" and args[0] > 0:
-            pytest.fail("a unit test sleeps: use a fake clock, or move it to tests/wire")
-        if event in ("socket.bind", "socket.connect") and args[0].family in INTERNET:
+        if event in ("socket.bind", "socket.connect") and self.watches() and args[0].family in INTERNET:
             pytest.fail("a unit test uses a socket: move it to tests/wire or tests/process")
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0 and self.watches():
+            pytest.fail("a unit test sleeps: use a fake clock, or move it to tests/wire")
+        self.real_sleep(seconds)
 
 
 _guard = _UnitGuard()
 
 
 @pytest.fixture(autouse=True)
-def _unit_ring(request: pytest.FixtureRequest) -> Iterator[None]:
+def _unit_ring(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if request.node.get_closest_marker("unit") is None:
         yield
         return
+    monkeypatch.setattr(time, "sleep", _guard.sleep)
     _guard.thread = threading.get_ident()
     yield
     _guard.thread = None
