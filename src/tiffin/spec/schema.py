@@ -5,8 +5,7 @@ Owns the translation and where definitions go; nothing is ever checked by its ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from tiffin.spec.types import (
     ArrayType,
@@ -119,8 +118,7 @@ class _Schemas:
         for other, known in self._definitions.items():
             if other == name or not other.startswith(wanted):
                 continue
-            own, there = self._ref + name, self._ref + other
-            if known == _with_refs(mine, lambda text, own=own, there=there: there if text == own else text):
+            if known == _with_refs(mine, {self._ref + name: self._ref + other}):
                 del self._definitions[name]
                 return other
         return name
@@ -156,29 +154,26 @@ class _Schemas:
         local: Json = schema.pop("$defs", {})
         if not local:
             return schema
-        names: dict[str, str] = {}
-
-        def moved(text: str) -> str:
-            name = text.removeprefix("#/$defs/")
-            return self._ref + names.get(name, name)
-
+        moved = {f"#/$defs/{name}": self._ref + name for name in local}
         for name in local:
-            same = self._definitions.get(name) == _with_refs(local[name], moved)
-            names[name] = name if same else self._free_name(name)
-            self._definitions.setdefault(names[name], {})
+            if self._definitions.get(name, {}) not in ({}, _with_refs(local[name], moved)):
+                moved[f"#/$defs/{name}"] = self._ref + self._free_name(name)
+            self._definitions.setdefault(moved[f"#/$defs/{name}"].removeprefix(self._ref), {})
         for name, definition in local.items():
-            self._definitions[names[name]] = _with_refs(definition, moved)
+            self._definitions[moved[f"#/$defs/{name}"].removeprefix(self._ref)] = _with_refs(definition, moved)
         shown: Json = _with_refs(schema, moved)
         return shown
 
 
-def _with_refs(schema: Any, change: Callable[[str], str]) -> Any:
-    """Return a schema with every text that points into it ("#/…") changed."""
+def _with_refs(schema: Any, moved: dict[str, str]) -> Any:
+    """Return a schema whose references are those of `moved` (old → new) where it names them."""
     if isinstance(schema, dict):
-        return {key: _with_refs(value, change) for key, value in cast("Json", schema).items()}
+        items: Json = schema
+        return {key: _with_refs(value, moved) for key, value in items.items()}
     if isinstance(schema, list):
-        return [_with_refs(item, change) for item in cast("list[Any]", schema)]
-    return change(schema) if isinstance(schema, str) and schema.startswith("#/") else schema
+        parts: list[Any] = schema
+        return [_with_refs(part, moved) for part in parts]
+    return moved.get(schema, schema) if isinstance(schema, str) else schema
 
 
 def _array(type: ArrayType) -> Json:
