@@ -36,11 +36,13 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_header_bytes: Annotated[Count, doc("Largest request head, all lines together.")] = 65_536
     max_headers: Annotated[Count, doc("Most header lines.")] = 100
     max_url_bytes: Annotated[Count, doc("Longest request target.")] = 8_192
-    max_connections: Annotated[Count, doc("Open connections; more wait in the kernel's queue.")] = 20_000
+    max_connections: Annotated[Count, doc("Open connections; further ones are turned away.")] = 20_000
     header_timeout_s: Annotated[Seconds, doc("Time for a request head to arrive.")] = 10.0
     body_timeout_s: Annotated[Seconds, doc("Longest pause within an arriving body.")] = 10.0
     keep_alive_s: Annotated[Seconds, doc("Idle time after which a kept connection is closed.")] = 75.0
-    write_timeout_s: Annotated[Seconds, doc("Time without progress after which a client that does not read is cut off.")] = 60.0
+    write_timeout_s: Annotated[
+        Seconds, doc("Time without progress after which a client that does not read is cut off.")
+    ] = 60.0
     backlog: Annotated[Count, doc("Length of the kernel's accept queue.")] = 2_048
     cors_origins: Annotated[tuple[str, ...], doc('Origins that browsers may call from; "*" for all.')] = ()
     cors_headers: Annotated[tuple[str, ...], doc("Request headers that browsers may send.")] = (
@@ -57,7 +59,10 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class TrafficConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Queues, deadlines and retries."""
 
-    timeout_s: Annotated[Seconds, doc("Deadline of a call whose method and client name none; clients may ask for less or for up to max_timeout_s.")] = 60.0
+    timeout_s: Annotated[
+        Seconds,
+        doc("Deadline of a call whose method and client name none; a client may ask for another, up to max_timeout_s."),
+    ] = 60.0
     max_timeout_s: Annotated[Seconds, doc("Longest deadline that a client may ask for.")] = 3_600.0
     queue_calls: Annotated[Count, doc("Calls that may wait in one service; more are refused at once.")] = 10_000
     queue_bytes: Annotated[Count, doc("Bytes of waiting payloads in one service.")] = 536_870_912
@@ -69,7 +74,9 @@ class TrafficConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class WorkersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Worker processes: number, device, watching."""
 
-    count: Annotated[int | None, Meta(description="Worker processes per service; none: what the service says, else 1.")] = None
+    count: Annotated[
+        int | None, Meta(description="Worker processes per service; none: what the service says, else 1.")
+    ] = None
     device: Annotated[str, doc("auto, cpu, cuda, or GPU numbers such as 0,1.")] = "auto"
     beat_s: Annotated[Seconds, doc("Pause between two signs of life.")] = 0.5
     frozen_s: Annotated[Seconds, doc("No sign of life and no CPU gained for so long: no new work.")] = 2.0
@@ -83,7 +90,9 @@ class WorkersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The connection between engine and workers."""
 
-    arena_bytes: Annotated[int, Meta(description="Shared memory for large payloads; used as needed; 0 turns it off.")] = 268_435_456
+    arena_bytes: Annotated[
+        int, Meta(description="Shared memory for large payloads; used as needed; 0 turns it off.")
+    ] = 268_435_456
     arena_threshold_bytes: Annotated[Count, doc("Payloads from this size on go through the arena.")] = 32_768
     window_bytes: Annotated[Count, doc("Bytes of a stream that may be under way to a slow reader.")] = 262_144
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from tiffin.errors import FACTS, Code, Error
+from tiffin.errors import FACTS, Code
 from tiffin.link.arena import Arena
-from tiffin.messages.link import Data, End, Failure, Reply, Slot
+from tiffin.messages.link import Data, Failure, Slot
 from tiffin.messages.port import ToEdge
 
 if TYPE_CHECKING:
@@ -48,78 +48,40 @@ class Lease:
             self._arena.free(self._slot)
 
 
-class OpenCall:
+class OpenCall(msgspec.Struct, eq=False):
     """A call that was accepted and has not ended.
 
     Attributes:
         id: the stream's id on every link. state: the service it is for. origin: who gets the answer.
+        method, rows, media, accept, body, request_id, root, meta, idempotent: as in `messages.link.Open`. size: bytes of the body.
+        arrived, deadline: when. lease: what keeps the body in the arena, None where it is not there.
+        parent: id of the call that made this one through depends(), 0 for none. inner: it has one.
         worker: who has it now, None while it is queued. attempt: how often it was handed to a worker.
-        children: ids of calls that the method made through depends(). parent: id of the call that made this one, 0 for none.
-        label: code or "OK" with which the streamed answer will be counted.
+        streaming: its first piece was sent. children: ids of calls that its method made.
     """
 
-    __slots__ = (
-        "accept",
-        "arrived",
-        "attempt",
-        "body",
-        "children",
-        "deadline",
-        "id",
-        "idempotent",
-        "lease",
-        "meta",
-        "media",
-        "method",
-        "origin",
-        "parent",
-        "request_id",
-        "root",
-        "rows",
-        "state",
-        "streaming",
-        "worker",
-    )
-
-    def __init__(
-        self,
-        id: int,
-        state: ServiceState,
-        origin: Origin,
-        method: int,
-        rows: int,
-        media: int,
-        accept: int,
-        body: bytes | Slot,
-        arrived: float,
-        deadline: float,
-        request_id: str,
-        root: str,
-        meta: dict[str, str],
-        idempotent: bool,
-        lease: Lease | None = None,
-        parent: int = 0,
-    ) -> None:
-        self.id = id
-        self.state = state
-        self.origin = origin
-        self.method = method
-        self.rows = rows
-        self.media = media
-        self.accept = accept
-        self.body = body
-        self.arrived = arrived
-        self.deadline = deadline
-        self.request_id = request_id
-        self.root = root
-        self.meta = meta
-        self.idempotent = idempotent
-        self.lease = lease
-        self.parent = parent
-        self.worker: WorkerHandle | None = None
-        self.attempt = 0
-        self.streaming = False
-        self.children: set[int] | None = None
+    id: int
+    state: ServiceState
+    origin: Origin
+    method: int
+    rows: int
+    size: int
+    media: int
+    accept: int
+    body: bytes | Slot
+    arrived: float
+    deadline: float
+    request_id: str
+    root: str
+    meta: dict[str, str]
+    idempotent: bool
+    lease: Lease | None = None
+    parent: int = 0
+    inner: bool = False
+    worker: WorkerHandle | None = None
+    attempt: int = 0
+    streaming: bool = False
+    children: set[int] | None = None
 
 
 class WorkerOrigin:
@@ -139,19 +101,6 @@ class WorkerOrigin:
         self._handle.link.send([message])
 
 
-def failure(stream: int, error: Error) -> Failure:
-    """Return the message that says `error`."""
-    return Failure(
-        stream=stream,
-        code=str(error.code),
-        message=error.message,
-        status=error.status,
-        retryable=error.retryable,
-        retry_after_s=error.retry_after_s or 0.0,
-        details=b"" if error.details is None else msgspec.json.encode(error.details),
-    )
-
-
 def system_failure(stream: int, code: Code, message: str, retry_after_s: float = 0.0) -> Failure:
     """Return the message for a failure that the system itself reports."""
     facts = FACTS[code]
@@ -163,6 +112,3 @@ def system_failure(stream: int, code: Code, message: str, retry_after_s: float =
         retryable=facts.retryable,
         retry_after_s=retry_after_s,
     )
-
-
-TERMINAL = (Reply, End, Failure)

@@ -12,9 +12,10 @@ from typing import Protocol
 from tiffin.batching import instructions as do
 from tiffin.batching.policy import Ticket
 from tiffin.config.parts import Config
-from tiffin.engine.calls import Lease, OpenCall, WorkerOrigin, system_failure
+from tiffin.engine.calls import Lease, OpenCall, system_failure
 from tiffin.engine.fleet import WATCH_S, Fleet
 from tiffin.engine.generation import ServiceState
+from tiffin.engine.inner import InnerCalls
 from tiffin.engine.worker import WorkerHandle
 from tiffin.errors import Code
 from tiffin.link.arena import Arena
@@ -40,7 +41,6 @@ from tiffin.messages.port import Call, EdgePort, ToEdge, ToEngine
 from tiffin.observe.metrics import Registry
 
 TICK_S = 0.025
-_INNER_IDS = 1 << 62
 
 
 class Timers(Protocol):
@@ -79,11 +79,11 @@ class Engine:
         self._clock = clock
         self._arena = arena
         self._edge: EdgePort | None = None
-        self._next_inner = _INNER_IDS
         self._dirty: dict[ServiceState, None] = {}
         self._pump_due = False
         self._tick_due = False
         self.calls: dict[int, OpenCall] = {}
+        self._inner = InnerCalls(self)
         self.fleet = Fleet(self, clock, config, 0 if arena is None else arena.size, registry, tell)
         self._watch()
 
@@ -106,13 +106,15 @@ class Engine:
             lease = None
             if type(message.body) is Slot and self._arena is not None:
                 lease = Lease(self._arena, message.body)
+            entry = generation.entry
             self._arrive(
                 OpenCall(
                     message.id,
-                    generation.entry,
+                    entry,
                     edge,
                     message.method,
                     message.rows,
+                    message.size,
                     message.media,
                     message.accept,
                     message.body,
@@ -121,19 +123,17 @@ class Engine:
                     message.request_id,
                     message.request_id,
                     message.meta,
-                    generation.entry.spec.methods[message.method].idempotent,
+                    entry.spec.methods[message.method].idempotent,
                     lease,
-                ),
-                message.size,
+                )
             )
         elif type(message) is Window:
             self._window(message.stream, message.size)
         elif type(message) is Cancel:
             self.cancel(message.stream)
 
-    def _arrive(self, call: OpenCall, size: int) -> None:
+    def _arrive(self, call: OpenCall) -> None:
         state = call.state
-        inner = call.id >= _INNER_IDS
         self.calls[call.id] = call
         state.open += 1
         if state.failed and not state.workers:
@@ -142,14 +142,14 @@ class Engine:
         refused = state.scheduler.arrive(
             call.arrived,
             Ticket(
-                id=call.id,
-                method=call.method,
-                rows=call.rows,
-                size=size,
-                arrived=call.arrived,
-                deadline=call.deadline,
-                idempotent=call.idempotent,
-                inner=inner,
+                call.id,
+                call.method,
+                call.rows,
+                call.size,
+                call.arrived,
+                call.deadline,
+                call.idempotent,
+                call.inner,
             ),
         )
         if refused is not None:
@@ -209,6 +209,7 @@ class Engine:
             self._timers.call_later(TICK_S, self._tick)
 
     def apply(self, state: ServiceState, instruction: do.Instruction, now: float) -> None:
+        """Carry out what a scheduler decided (see `Books.apply`)."""
         kind = type(instruction)
         if kind is do.Dispatch:
             self._dispatch(state, instruction, now)  # type: ignore[arg-type]
@@ -354,58 +355,13 @@ class Engine:
                 handle.release(message.batch)
                 self.touch(handle.service)
         elif isinstance(message, Open):
-            self._inner(handle, message)
+            call = self._inner.open(handle, message, self._clock())
+            if call is not None:
+                self._arrive(call)
         elif isinstance(message, Cancel):
             self.cancel(handle.outside.pop(message.stream, 0))
         elif isinstance(message, Window):
             self._window(handle.outside.get(message.stream, 0), message.size)
-
-    def _inner(self, handle: WorkerHandle, message: Open) -> None:
-        """A method calls another service through depends()."""
-        now = self._clock()
-        origin = WorkerOrigin(handle, message.stream)
-        generation = self.fleet.numbered(handle.hello.generation)
-        state = None if generation is None else generation.services.get(message.service)
-        if state is None:
-            unknown = f"no service {message.service!r} in this application"
-            origin.receive(system_failure(message.stream, Code.UNAVAILABLE, unknown))
-            return
-        self._next_inner += 1
-        parent = self.calls.get(int(message.meta.get("parent", "0")))
-        method_idempotent = state.spec.methods[message.method].idempotent
-        idempotent = method_idempotent and (parent is None or parent.idempotent)
-        deadline = now + message.remaining_s
-        if parent is not None:
-            if parent.children is None:
-                parent.children = set()
-            parent.children.add(self._next_inner)
-            deadline = min(deadline, parent.deadline)
-            if not method_idempotent:
-                parent.idempotent = False
-                parent.state.scheduler.made_outside_call(parent.id)
-        handle.outside[message.stream] = self._next_inner
-        body = message.body
-        self._arrive(
-            OpenCall(
-                self._next_inner,
-                state,
-                origin,
-                message.method,
-                message.rows,
-                message.media,
-                message.accept,
-                body,
-                now,
-                deadline,
-                message.request_id,
-                message.root,
-                message.meta,
-                idempotent,
-                None,
-                0 if parent is None else parent.id,
-            ),
-            len(body) if isinstance(body, bytes) else body.size,
-        )
 
     def lost(self, handle: WorkerHandle, cause: DeathCause) -> None:
         """See `Books.lost`."""

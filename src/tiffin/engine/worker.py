@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiffin.link.front_end import EngineLink
@@ -116,8 +117,7 @@ class WorkerHandle:
 def _cpu_s(pid: int) -> float:
     """Return the CPU seconds of a process of this machine so far; 0 where it cannot be read."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rsplit(b")", 1)[1].split()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

@@ -186,11 +186,25 @@ class Recall(msgspec.Struct, array_like=True, tag=14):
 
 
 class Recalled(msgspec.Struct, array_like=True, tag=15):
-    """The batch will not run here. (A batch that had started answers with Ran as usual, and no Recalled.)"""
+    """The batch will not run here; one that had started answers with Ran as usual instead."""
 
     batch: int
 
 
 LinkMessage = (
-    Open | Batch | Reply | Data | End | Cancel | Failure | Window | Ran | Hello | Welcome | Ready | Beat | Recall | Recalled
+    Open
+    | Batch
+    | Reply
+    | Data
+    | End
+    | Cancel
+    | Failure
+    | Window
+    | Ran
+    | Hello
+    | Welcome
+    | Ready
+    | Beat
+    | Recall
+    | Recalled
 )

@@ -117,7 +117,7 @@ class Control(asyncio.Protocol):
         """Take the transport (asyncio calls this)."""
         self._transport = transport  # type: ignore[assignment]
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """Go too (asyncio calls this)."""
         self._loop.stop()
 

@@ -14,6 +14,7 @@ import httptools
 
 from tiffin.errors import Code, Error
 from tiffin.web.exchange import Exchange
+from tiffin.web.heads import stream_head, whole_head
 
 if TYPE_CHECKING:
     from tiffin.web.listener import Listener
@@ -22,27 +23,6 @@ _HIGH_WATER_BYTES = 131_072
 _PIPELINE = 16
 _LINGER_S = 1.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_REASONS = {
-    200: b"OK",
-    204: b"No Content",
-    400: b"Bad Request",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    406: b"Not Acceptable",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    414: b"URI Too Long",
-    415: b"Unsupported Media Type",
-    421: b"Misdirected Request",
-    422: b"Unprocessable Content",
-    429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-}
-_STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"-")) for status in range(200, 600)}
 
 
 class Connection(asyncio.Protocol):
@@ -121,7 +101,7 @@ class Connection(asyncio.Protocol):
         """The client sent all it will: close (asyncio calls this)."""
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """Give up what was under way (asyncio calls this)."""
         self._transport = None
         self._listener.closed(self)
@@ -276,20 +256,7 @@ class Connection(asyncio.Protocol):
             body = b""
         listener = self._listener
         keep = exchange.keep_alive and not listener.stopping
-        transport.write(
-            b"%b%bcontent-type: %b\r\nx-request-id: %b\r\n%b%b%bcontent-length: %d\r\n\r\n%b"
-            % (
-                _STATUS_LINES[status],
-                listener.date_line,
-                media,
-                exchange.id.encode("latin-1"),
-                exchange.cors,
-                exchange.extra,
-                b"" if keep else b"connection: close\r\n",
-                size,
-                body,
-            )
-        )
+        transport.write(whole_head(exchange, status, listener.date_line, media, size, keep=keep) + body)
         self._finish(exchange, keep)
 
     def start_stream(self, exchange: Exchange, status: int, media: bytes) -> None:
@@ -298,19 +265,8 @@ class Connection(asyncio.Protocol):
         if exchange.done or transport is None:
             return
         exchange.streaming = True
-        transport.write(
-            b"%b%bcontent-type: %b\r\nx-request-id: %b\r\n%b%b%bcache-control: no-store\r\n%b\r\n"
-            % (
-                _STATUS_LINES[status],
-                self._listener.date_line,
-                media,
-                exchange.id.encode("latin-1"),
-                exchange.cors,
-                exchange.extra,
-                b"" if exchange.keep_alive and not self._listener.stopping else b"connection: close\r\n",
-                b"transfer-encoding: chunked\r\n" if exchange.chunked else b"",
-            )
-        )
+        keep = exchange.keep_alive and not self._listener.stopping
+        transport.write(stream_head(exchange, status, self._listener.date_line, media, keep=keep))
 
     def write(self, exchange: Exchange, data: bytes) -> None:
         """Send a piece of a streamed answer; the handler hears `flushed` when the client has room for more."""
