@@ -5,7 +5,7 @@ Owns the translation and where definitions go; nothing is ever checked by its ou
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from tiffin.spec.types import (
     ArrayType,
@@ -27,6 +27,7 @@ from tiffin.spec.types import (
 )
 
 Json = dict[str, Any]
+Tree: TypeAlias = "dict[str, Tree] | list[Tree] | str | int | float | bool | None"
 
 _BOUNDS = {
     "ge": "minimum",
@@ -165,14 +166,12 @@ class _Schemas:
         return shown
 
 
-def _with_refs(schema: Any, moved: dict[str, str]) -> Any:
+def _with_refs(schema: Tree, moved: dict[str, str]) -> Any:
     """Return a schema whose references are those of `moved` (old → new) where it names them."""
     if isinstance(schema, dict):
-        items: Json = schema
-        return {key: _with_refs(value, moved) for key, value in items.items()}
+        return {key: _with_refs(value, moved) for key, value in schema.items()}
     if isinstance(schema, list):
-        parts: list[Any] = schema
-        return [_with_refs(part, moved) for part in parts]
+        return [_with_refs(part, moved) for part in schema]
     return moved.get(schema, schema) if isinstance(schema, str) else schema
 
 
