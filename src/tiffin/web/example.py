@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-Schema = Mapping[str, Any]
+Schema = Mapping[str, Any]  # whoever wrote it: values are looked at before they are trusted
 
 _DEPTH = 24
 _ROOM = 8192
@@ -86,8 +86,7 @@ def _value(schema: Schema | bool, definitions: Mapping[str, Schema], depth: int,
             return _first(schema[key], definitions, depth, room)
     kind: Any = schema.get("type")
     if isinstance(kind, list):
-        kinds: list[str] = kind
-        kind = next((name for name in kinds if name != "null"), "null")
+        kind = next((name for name in cast("list[str]", kind) if name != "null"), "null")
     if kind == "object" or (kind is None and "properties" in schema):
         return _object(schema, definitions, depth, room)
     if kind == "array" or (kind is None and ("items" in schema or "prefixItems" in schema)):
@@ -108,36 +107,36 @@ def _first(options: Sequence[Schema | bool], definitions: Mapping[str, Schema], 
     return None
 
 
-def _merged(schema: Schema, definitions: Mapping[str, Schema]) -> dict[str, Any]:
+def _merged(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
+    """Return one schema that says what all parts of `allOf` say."""
     merged: dict[str, Any] = {key: value for key, value in schema.items() if key != "allOf"}
-    for part in schema["allOf"]:
-        found: Any = part
-        if isinstance(part, Mapping) and "$ref" in part:
-            found = definitions.get(str(part["$ref"]).rsplit("/", 1)[-1], {})
-        if isinstance(found, Mapping):
-            for key, value in found.items():
-                if key == "properties":
-                    merged[key] = {**merged.get(key, {}), **value}
-                elif key == "required":
-                    merged[key] = [*merged.get(key, []), *value]
-                else:
-                    merged.setdefault(key, value)
+    parts: list[Schema] = schema["allOf"]
+    for part in parts:
+        found = definitions.get(str(part["$ref"]).rsplit("/", 1)[-1], {}) if "$ref" in part else part
+        for key, value in found.items():
+            if key == "properties":
+                merged[key] = {**merged.get(key, {}), **value}
+            elif key == "required":
+                merged[key] = [*merged.get(key, []), *value]
+            else:
+                merged.setdefault(key, value)
     return merged
 
 
 def _object(schema: Schema, definitions: Mapping[str, Schema], depth: int, room: int) -> dict[str, Any]:
     required = set(schema.get("required", ()))
+    properties: dict[str, Schema | bool] = schema.get("properties", {})
     value = {
         name: _value(part, definitions, depth + 1, room)
-        for name, part in schema.get("properties", {}).items()
-        if name in required or (isinstance(part, Mapping) and "default" in part)
+        for name, part in properties.items()
+        if name in required or (not isinstance(part, bool) and "default" in part)
     }
-    others = schema.get("additionalProperties")
-    fewest = max(int(schema.get("minProperties", 0)), 1 if isinstance(others, Mapping) and not value else 0)
+    others: Schema | bool | None = schema.get("additionalProperties")
+    fewest = max(int(schema.get("minProperties", 0)), 0 if others is None or isinstance(others, bool) or value else 1)
     if fewest > len(value) and others is not False and depth < _DEPTH // 2:
         room = _shared(room, fewest)
         for number in range(1, fewest - len(value) + 1):
-            value[f"key{number}"] = _value({} if others in (None, True) else others, definitions, depth + 1, room)
+            value[f"key{number}"] = _value({} if others is None else others, definitions, depth + 1, room)
     return value
 
 

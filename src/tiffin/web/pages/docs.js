@@ -152,7 +152,7 @@ function methodNode(doc, path, operation) {
     facts.idempotent === false && "never run twice",
     facts.timeout_s && `${facts.timeout_s} s deadline`,
   ].filter(Boolean);
-  const text = operation.description || operation.summary || "";
+  const text = operation.description || "";
   return make("section", { class: "method", id, "aria-labelledby": id + "-title" },
     make("div", { class: "head" },
       make("span", { class: "verb", text: "POST" }),
@@ -162,7 +162,7 @@ function methodNode(doc, path, operation) {
       text ? make("p", { class: "doc", text }) : null,
       make("h4", { text: "Takes" }), takes(doc, bodies),
       make("h4", { text: facts.streams ? "Answers with a stream of" : "Answers with" }), gives(doc, answers)),
-    tryNode(path, bodies, answers));
+    tryNode(path, bodies, answers, facts.streams === true));
 }
 
 function takes(doc, bodies) {
@@ -202,7 +202,7 @@ function exampleText(media, content) {
   return isJson(media) ? pretty(JSON.stringify(example)) : String(example);
 }
 
-function tryNode(path, bodies, answers) {
+function tryNode(path, bodies, answers, streams) {
   const url = new URL(path.replace(/^\/+/, ""), BASE);
   const medias = Object.keys(bodies).length ? Object.keys(bodies) : ["application/json"];
   const choose = (names) => make("select", {}, ...names.map((name) => make("option", { value: name, text: name })));
@@ -240,7 +240,6 @@ function tryNode(path, bodies, answers) {
       try { JSON.parse(text.value); } catch (error) { hint.textContent = "Not JSON yet: " + error.message; }
     }
     const body = byFile() ? "@" + (file.files[0]?.name || "FILE") : text.value;
-    const streams = Object.keys(answers).some((name) => name === "text/event-stream");
     curl.textContent = ["curl" + (streams ? " -N" : ""), quote(url.href),
       ...Object.entries(headers()).map(([name, value]) => "-H " + quote(name + ": " + value)),
       (byFile() || body.startsWith("@") ? "--data-binary " : "--data-raw ") + quote(shorter(body))].join(" \\\n  ");
@@ -258,7 +257,7 @@ function tryNode(path, bodies, answers) {
     stop.hidden = false;
     try {
       const body = byFile() ? file.files[0] || "" : text.value;
-      await call(url, { method: "POST", headers: headers(), body, signal: running.signal, credentials: "same-origin", redirect: "error" }, answer);
+      await call(url, { method: "POST", headers: headers(), body, signal: running.signal, credentials: "same-origin", redirect: "error" }, streams, answer);
     } finally {
       running = null;
       send.disabled = false;
@@ -308,7 +307,7 @@ async function copyText(node, button) {
 
 // ---- the answer ---------------------------------------------------------------------------------------------------------
 
-async function call(url, request, answer) {
+async function call(url, request, streams, answer) {
   const status = make("span", { class: "status", "data-kind": "busy", text: "sending…" });
   const facts = make("span", { class: "quiet" });
   const line = make("div", { class: "answer-line", role: "status" }, status, facts);
@@ -326,7 +325,7 @@ async function call(url, request, answer) {
     const media = response.headers.get("content-type") || "";
     const id = response.headers.get("x-request-id") || "";
     const kind = response.ok ? "good" : "bad";
-    const live = /text\/event-stream|x-ndjson/i.test(media);
+    const live = response.ok && streams;
     say(live ? "busy" : kind, live ? code + " · streaming…" : code);
     facts.textContent = time(performance.now() - start);
     answer.append(fold("Headers", [...response.headers].map(([name, value]) => name + ": " + value).join("\n")), body);
