@@ -114,9 +114,7 @@ PEERS: dict[str, Peer] = {
             title="FastAPI",
             environment="fastapi",
             workloads=WORKLOADS,
-            command=lambda workload, port: uvicorn_command(
-                "fastapi", f"benchmarks.peers.fastapi_{workload}:app", port
-            ),
+            command=lambda workload, port: uvicorn_command("fastapi", f"benchmarks.peers.fastapi_{workload}:app", port),
             path=_predict,
             body=_one,
             numbers=_plain,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def startup(_: float) -> Iterator[Finding]:
         for name in ("startup.without_cache_s", "startup.with_cache_s"):
             port = free_port()
             command = catalog.tiffin_command("tiffin_noop.py", "Noop", port)
-            with serving(command, port, {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache"}) as server:
+            with serving(command, port, {"TIFFIN_HOME": home}) as server:
                 yield _finding(name, server.wait_ready("/predict", body))
                 if name == "startup.with_cache_s":
                     time.sleep(1)
@@ -151,14 +152,15 @@ def _slow_readers(bench: _Bench) -> Iterator[Finding]:
 def npy(seconds: float) -> Iterator[Finding]:
     """Sum a 600 kB array: a bare uvicorn app and Tiffin, one after the other."""
     commands = {
-        "bare": (lambda port: catalog.uvicorn_command("bare", "benchmarks.peers.bare:npy", port), "/total"),
-        "tiffin": (lambda port: catalog.tiffin_command("tiffin_checks.py", "Checks", port), "/total"),
+        "bare": functools.partial(catalog.uvicorn_command, "bare", "benchmarks.peers.bare:npy"),
+        "tiffin": functools.partial(catalog.tiffin_command, "tiffin_checks.py", "Checks"),
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         body = Path(folder) / "body.npy"
         total = payloads.write_npy(body)
         content = body.read_bytes()
-        for name, (command, path) in commands.items():
+        path = "/total"
+        for name, command in commands.items():
             port = free_port()
             headers = {"content-type": _NPY_TYPE}
             with serving(command(port), port) as server:

@@ -58,7 +58,8 @@ def ensure(name: str) -> None:
         NoEnvironment: pip could not install it.
     """
     wanted = (_REQUIREMENTS / f"{name}.txt").read_bytes()
-    digest = hashlib.sha256(wanted).hexdigest()
+    depends_on = (REPOSITORY / "pyproject.toml").read_bytes() if b"-e ." in wanted else b""
+    digest = hashlib.sha256(wanted + depends_on).hexdigest()
     stamp = _ENVIRONMENTS / name / _STAMP
     if stamp.exists() and stamp.read_text() == digest:
         return

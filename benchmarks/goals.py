@@ -45,7 +45,11 @@ def _throughput(medians: Mapping[str, Mapping[str, Medians]]) -> list[Goal]:
     noop, mlp = medians.get("noop", {}), medians.get("mlp", {})
     if "tiffin" in noop:
         ours = noop["tiffin"].calls_per_s
-        for peer, title, limit in (("bare", "bare uvicorn", 0.55), ("fastapi", "FastAPI", 2.5), ("bentoml", "BentoML", 20)):
+        for peer, title, limit in (
+            ("bare", "bare uvicorn", 0.55),
+            ("fastapi", "FastAPI", 2.5),
+            ("bentoml", "BentoML", 20),
+        ):
             if peer in noop:
                 goals.append(_at_least(f"noop, against {title}", ours / noop[peer].calls_per_s, limit, "x"))
     if "tiffin" in mlp:
@@ -59,7 +63,9 @@ def _throughput(medians: Mapping[str, Mapping[str, Medians]]) -> list[Goal]:
         if "fastapi" in mlp:
             limit = mlp["fastapi"].one_p50_ms
             mine = mlp["tiffin"].one_p50_ms
-            goals.append(Goal("mlp, one connection: p50", f"< FastAPI's {limit:.2f} ms", f"{mine:.2f} ms", mine < limit))
+            goals.append(
+                Goal("mlp, one connection: p50", f"< FastAPI's {limit:.2f} ms", f"{mine:.2f} ms", mine < limit)
+            )
     return goals
 
 

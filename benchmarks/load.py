@@ -66,7 +66,9 @@ def require_wrk() -> str:
     """
     found = shutil.which("wrk")
     if found is None:
-        message = "wrk, the load generator, is not installed.\nhint: apt-get install wrk (Debian, Ubuntu) or brew install wrk"
+        message = (
+            "wrk, the load generator, is not installed.\nhint: apt-get install wrk (Debian, Ubuntu) or brew install wrk"
+        )
         raise MissingWrk(message)
     return found
 

@@ -1,4 +1,5 @@
 """The models every peer serves: the same weights everywhere, on the CPU, one thread. Never fetches anything. Run as a program it answers examples."""
+# pyright: basic
 
 from __future__ import annotations
 
@@ -66,7 +67,10 @@ class Bert:
     def __init__(self) -> None:
         """Build the model; the weights depend on the seed alone."""
         # Takes seconds to import, and the MLP servers must not pay for it.
-        from transformers import DistilBertConfig, DistilBertForSequenceClassification
+        from transformers import (  # pyright: ignore[reportMissingImports] - only in the benchmarks' own environments
+            DistilBertConfig,
+            DistilBertForSequenceClassification,
+        )
 
         torch.set_num_threads(1)
         torch.manual_seed(0)

@@ -38,9 +38,7 @@ def examples(workload: str) -> list[Example]:
     if workload == "mlp":
         return [[round(chance.uniform(-1, 1), 4) for _ in range(64)] for _ in range(_EXAMPLES["mlp"])]
     words = [f"w{number:x}" for number in range(4000)]
-    return [
-        " ".join(chance.choices(words, k=chance.randint(_SHORTEST, _LONGEST))) for _ in range(_EXAMPLES["bert"])
-    ]
+    return [" ".join(chance.choices(words, k=chance.randint(_SHORTEST, _LONGEST))) for _ in range(_EXAMPLES["bert"])]
 
 
 def expected(workload: str, environment: str) -> list[list[float]]:

@@ -112,7 +112,8 @@ def rows(results: Results, workload: str) -> list[Row]:
         single = [one for one in mine if one["connections"] == 1] or many
 
         def middle(key: str, samples: Sequence[dict[str, Any]] = many) -> float:
-            return median(one[key] for one in samples)
+            values: list[float] = [one[key] for one in samples]
+            return median(values)
 
         found.append(
             Row(
@@ -173,7 +174,9 @@ def _markdown(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     def one(line: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
 
-    return "\n".join([one(headings), "|" + "|".join([" --- ", *[" ---: "] * (len(headings) - 1)]) + "|", *map(one, lines)])
+    return "\n".join(
+        [one(headings), "|" + "|".join([" --- ", *[" ---: "] * (len(headings) - 1)]) + "|", *map(one, lines)]
+    )
 
 
 def _goal_cells(results: Results) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__":  # run as a file, Python looks for modules beside it, not in the repository
@@ -12,7 +13,7 @@ if __name__ == "__main__":  # run as a file, Python looks for modules beside it,
 from benchmarks import catalog, checks, envs, load, report, suite
 
 
-def _list_of(known: tuple[str, ...]) -> object:
+def _list_of(known: tuple[str, ...]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = [name.strip() for name in text.split(",") if name.strip()]
         for name in names:

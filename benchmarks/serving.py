@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import envs, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
 _START_LIMIT_S = 120.0
 _STOP_LIMIT_S = 10.0
@@ -146,7 +146,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(command: list[str], port: int, variables: Mapping[str, str] | None = None) -> Iterator[Server]:
+def serving(command: list[str], port: int, variables: Mapping[str, str] | None = None) -> Generator[Server]:
     """Run a server for the length of a block, with an empty folder as its working directory."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         server = Server(command, port, Path(folder) / "server.log", variables)

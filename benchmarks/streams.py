@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from types import TracebackType
 
 _FEW_BYTES = 4096
@@ -72,13 +72,15 @@ class Readers:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join()
 
 
 @contextlib.contextmanager
-def never_reading(port: int, path: str, value: object, count: int) -> Iterator[None]:
+def never_reading(port: int, path: str, value: object, count: int) -> Generator[None]:
     """Open streams and leave their bytes in the smallest receive buffer the kernel gives."""
     request = request_bytes(path, value)
     with contextlib.ExitStack() as stack:

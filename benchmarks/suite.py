@@ -96,7 +96,9 @@ def check_answers(server: Server, peer: Peer, workload: str, right: list[list[fl
                 math.isclose(a, b, abs_tol=_TOLERANCE) for a, b in zip(answer, right[index], strict=True)
             )
             if not same:
-                message = f"{peer.name} answers input {index} of {workload} with {answer}, the model with {right[index]}"
+                message = (
+                    f"{peer.name} answers input {index} of {workload} with {answer}, the model with {right[index]}"
+                )
                 raise ServerFailed(message)
 
 

@@ -25,7 +25,9 @@ class Checks:
         return {"y": x * 2}
 
     @tiffin.api(batchable=True, max_batch_size=MLP_BATCH, one_row=True)
-    def predict(self, x: Annotated[np.ndarray, tiffin.Shape(None, MLP_FEATURES), tiffin.DType("float32")]) -> np.ndarray:
+    def predict(
+        self, x: Annotated[np.ndarray, tiffin.Shape(None, MLP_FEATURES), tiffin.DType("float32")]
+    ) -> np.ndarray:
         """Classify a batch."""
         return self.model(x)
 

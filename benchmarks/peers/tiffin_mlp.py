@@ -16,6 +16,8 @@ class Mlp:
         self.model = Network()
 
     @tiffin.api(batchable=True, max_batch_size=MLP_BATCH, one_row=True)
-    def predict(self, x: Annotated[np.ndarray, tiffin.Shape(None, MLP_FEATURES), tiffin.DType("float32")]) -> np.ndarray:
+    def predict(
+        self, x: Annotated[np.ndarray, tiffin.Shape(None, MLP_FEATURES), tiffin.DType("float32")]
+    ) -> np.ndarray:
         """Classify a batch."""
         return self.model(x)
