@@ -142,7 +142,10 @@ class _Schemas:
         return {"title": type.name, **shown, **({"description": type.doc} if type.doc else {})}
 
     def _free_name(self, wanted: str) -> str:
-        wanted = "".join(char if char.isalnum() or char in "._-" else "_" for char in wanted) or "Struct"
+        wanted = (
+            "".join(char if (char.isascii() and char.isalnum()) or char in "._-" else "_" for char in wanted)
+            or "Struct"
+        )
         name, number = wanted, 1
         while name in self._definitions:
             number += 1

@@ -300,3 +300,9 @@ def test_two_types_of_one_name_stay_two_types():
     valid({"x": {"b": "t"}}, two, document)
     with pytest.raises(jsonschema.ValidationError):
         valid({"x": {"a": 1}}, two, document)
+
+
+def test_a_type_may_have_any_name_that_python_allows():
+    named = StructType(name="Größe[int]", fields=(Field(name="größe", type=IntType()),))
+    method = MethodSpec(name="m", route="/m", params=(Param(name="x", type=named),), returns=named)
+    OpenAPIV31SpecValidator(openapi(application(method))).validate()
