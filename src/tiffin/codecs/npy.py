@@ -32,7 +32,6 @@ NAMES = {
     "b1": "bool",
     **{f"{kind}{size}": f"{name}{size * 8}" for kind, name in (("i", "int"), ("u", "uint")) for size in (1, 2, 4, 8)},
     **{f"f{size}": f"float{size * 8}" for size in (2, 4, 8)},
-    **{f"c{size}": f"complex{size * 8}" for size in (8, 16)},
 }
 """Element types that travel in binary, by kind and size: no objects, no text, no records."""
 
