@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -71,7 +72,8 @@ class DescribeCache:
             temporary.replace(path)
             self._prune()
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def drop(self, target: str, app_dir: str) -> None:
         """Forget a description that turned out to be wrong."""
