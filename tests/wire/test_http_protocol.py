@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
 
 import pytest
 
+from tests.wire.support import Wire, post
 from tiffin.config.parts import HttpConfig, LinkConfig
 from tiffin.errors import Error
 from tiffin.link.arena import Arena
@@ -14,37 +14,6 @@ from tiffin.messages.link import Slot
 from tiffin.web.exchange import Exchange
 from tiffin.web.listener import Listener
 from tiffin.web.protocol import Connection
-
-
-class Wire(asyncio.Transport):
-    """Keeps what was written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent = b""
-        self.closed = self.aborted = self.reading_paused = False
-
-    def write(self, data: Any) -> None:
-        assert not self.closed
-        self.sent += bytes(data)
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def pause_reading(self) -> None:
-        self.reading_paused = True
-
-    def resume_reading(self) -> None:
-        self.reading_paused = False
 
 
 class Notebook:
@@ -88,10 +57,6 @@ class Bench:
         self.connection.data_received(data)
         sent, self.wire.sent = self.wire.sent, b""
         return sent
-
-
-def post(path: str = "/predict", body: bytes = b"{}", extra: str = "") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode() + body
 
 
 def test_a_request_in_one_piece_and_byte_by_byte_are_the_same() -> None:

@@ -76,9 +76,14 @@ class Front:
             prefix=config.http.path_prefix.rstrip("/"),
             version=VERSION,
         )
-        self.app = App(config, self.engine, responder, pages, time.monotonic)
+        self.app = App(config, self.engine, responder, pages, time.monotonic, self._refused)
         self.listener = Listener(config.http, config.link, self.app, self.arena, time.monotonic)
         self.views.register(self.registry, self.listener, self.arena)
+
+    def _refused(self, method: int, code: str) -> None:
+        generation = self.engine.fleet.generation
+        metrics = self.registry.edge if generation is None else generation.entry.metrics
+        metrics.answered(method, code)
 
     def publish(self, generation: int, application: Any) -> None:
         """Serve this application from now on."""

@@ -29,10 +29,11 @@ _CACHED = 256
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers one path, and the HTTP methods that it takes."""
+    """What answers one path, the HTTP methods that it takes, and the index of its method for the metrics."""
 
     methods: tuple[str, ...]
     handle: Callable[[Exchange], None]
+    index: int = -1
 
 
 class App:
@@ -40,7 +41,8 @@ class App:
 
     Args:
         config: http and traffic settings. port: the engine. responder: where its answers arrive.
-        pages: /livez, /metrics, /docs and their like. clock: monotonic seconds. edge: number of this edge, part of call ids.
+        pages: /livez, /metrics, /docs and their like. clock: monotonic seconds.
+        refused: counts what never became a call: (index of the method or -1, code). edge: number of this edge, part of call ids.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class App:
         responder: Responder,
         pages: SystemPages,
         clock: Callable[[], float],
+        refused: Callable[[int, str], None],
         edge: int = 0,
     ) -> None:
         self._config = config
@@ -57,6 +60,7 @@ class App:
         self._responder = responder
         self._pages = pages
         self._clock = clock
+        self._refused = refused
         self._ids = count((edge << 48) + 1)
         self._id_prefix = os.urandom(6).hex()
         self._id_numbers = count(1)
@@ -78,13 +82,14 @@ class App:
         for index, method in enumerate(entry.methods):
             timeout_s = method.timeout_s or default_s
             endpoint = Endpoint(index, method, timeout_s, max_s, self._port, self._responder, self._clock, self._ids)
-            routes[self._prefix + method.route.encode()] = Route(("POST",), endpoint.handle)
+            routes[self._prefix + method.route.encode()] = Route(("POST",), endpoint.handle, index)
         self._routes = routes
         self._published = True
         self._pages.publish(application)
 
     def handle(self, exchange: Exchange) -> None:
         """See `Handler.handle`."""
+        index = -1
         try:
             exchange.id = self._request_id(exchange.request_id)
             if not self._hosts.get(exchange.host, False):
@@ -94,6 +99,7 @@ class App:
             route = self._routes.get(exchange.target)
             if route is None:
                 route = self._find(exchange)
+            index = route.index
             if exchange.method not in route.methods:
                 exchange.extra += b"allow: %b\r\n" % ", ".join(route.methods).encode()
                 raise Error(
@@ -102,11 +108,13 @@ class App:
                 )
             route.handle(exchange)
         except Error as error:
+            self._refused(index, str(error.code))
             answer_error(exchange, error)
 
     def refuse(self, exchange: Exchange, error: Error) -> None:
         """See `Handler.refuse`."""
         exchange.id = self._request_id(b"")
+        self._refused(-1, str(error.code))
         answer_error(exchange, error)
 
     def flushed(self, exchange: Exchange, size: int) -> None:

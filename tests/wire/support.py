@@ -1,0 +1,41 @@
+"""A transport that keeps what was written, and requests as bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class Wire(asyncio.Transport):
+    """Keeps what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = b""
+        self.closed = self.aborted = self.reading_paused = False
+
+    def write(self, data: Any) -> None:
+        assert not self.closed
+        self.sent += bytes(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
+    def pause_reading(self) -> None:
+        self.reading_paused = True
+
+    def resume_reading(self) -> None:
+        self.reading_paused = False
+
+
+def post(path: str = "/predict", body: bytes = b"{}", extra: str = "") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode() + body
