@@ -30,26 +30,31 @@ def refuse_full(ticket: Ticket, lane: Lane, limits: Limits, queued_calls: int) -
 def refuse_slow(now: float, ticket: Ticket, method: Method, workers: Sequence[Worker]) -> Reject | None:
     """Refuse a call whose predicted wait and compute end after it is due; None lets it in.
 
-    With a free slot and nothing waiting a call is always let in: a prediction that is wrong is mended only by a run.
+    A call for which there is a free slot is always let in: a prediction that is wrong is mended only by a run.
     """
     lane = method.lane
     number = lane.number
+    free = 0
     wait = lane.queued_s
-    free = False
     for worker in workers:
         running = worker.running[number]
-        free = free or len(running) < worker.slots[number]
+        free += worker.slots[number] - len(running)
         if number == 0:
             for batch in running.values():
-                remaining = batch.remaining_s(now)
-                wait += min(remaining, batch.predicted)
+                wait += min(batch.remaining_s(now), batch.predicted)
             for batch in worker.staged:
                 wait += batch.predicted
-    if free and not lane.queued and not lane.alone.live:
+    if free > lane.queued + lane.alone.live:
         return None
     if number:
         wait += lane.running_s / 2  # on average half of each is over
-    wait = wait * MARGIN / lane.slots
+    compute = method.predict(ticket.rows)
+    if method.batchable:
+        # What waits for less than a full batch runs together with this call.
+        rest = method.queued_rows % method.room
+        wait -= rest * method.unit_s
+        compute = method.predict(max(ticket.rows, min(method.room, rest + ticket.rows)))
+    wait = max(0.0, wait) * MARGIN / lane.slots
     compute = method.predict(ticket.rows)
     allowed = ticket.due - now
     if wait + compute <= allowed:

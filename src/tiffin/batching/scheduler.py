@@ -95,17 +95,18 @@ class Scheduler:
         due = min(ticket.arrived + method.max_latency_s, ticket.deadline)
         ticket.due = due
         size = ticket.size
+        ticket.cost_s = cost = method.unit_s * ticket.rows
         if not ticket.inner:
             limits = self._limits
             if self.queued_calls >= limits.queue_calls or (
                 self.queued_bytes and self.queued_bytes + size > limits.queue_bytes
             ):
                 return refuse_full(ticket, lane, limits, self.queued_calls)
-            if lane.slots and (lane.queued_s + lane.running_s) * 1.25 / lane.slots + method.single_s + now > due:
+            # A cheap bound first; only calls that may be too many pay for the exact look.
+            if lane.slots and (lane.queued_s + lane.running_s) * 1.25 / lane.slots + method.single_s + cost + now > due:
                 refused = refuse_slow(now, ticket, method, self._usable)
                 if refused is not None:
                     return refused
-        ticket.cost_s = cost = method.unit_s * ticket.rows
         lane.queued_s += cost
         self._calls[ticket.id] = ticket
         self._wheel.add(ticket.id, due)
@@ -392,17 +393,14 @@ class Scheduler:
 
     def _isolate(self, now: float, out: list[Instruction]) -> None:
         """Keep one worker free for calls that died in company twice, and give it one of them at a time."""
-        if not self._isolated.live:
-            self._ward = None
-            self._count_capacity()
-            return
-        if self._ward is None:
-            if not self._usable:
-                return
+        if self._ward is None and self._isolated.live and self._usable:
             self._ward = min(self._usable, key=lambda worker: worker.load)
             self._count_capacity()
-        if not self._ward.load:
+        while self._ward is not None and self._isolated.live and not self._ward.load:
             self._give_alone(now, self._ward, self._isolated, out, exclusive=True)
+        if self._ward is not None and not self._isolated.live:
+            self._ward = None  # it takes other work as soon as the last of them is over
+            self._count_capacity()
 
     def _take(self, now: float, worker: Worker, method: Method, room: int, out: list[Instruction]) -> None:
         """Form a batch of a method's next calls and give it to a worker; calls that can't be in time are ended instead."""
@@ -604,6 +602,8 @@ class Scheduler:
         self.running -= 1
         self.queued_calls += 1
         self.queued_bytes += ticket.size
+        if ticket.deaths >= 2:
+            ticket.cost_s = 0.0  # the calls of its lane do not wait for it
         lane.queued_s += ticket.cost_s
         if ticket.attempts == 0:
             lane.join(method, ticket, front=True)

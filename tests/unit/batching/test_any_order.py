@@ -473,6 +473,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 # The profile's own number where it asks for more (HYPOTHESIS_PROFILE=long), but no more than ten minutes of them.
-TestAnyOrder.settings = settings(
-    max_examples=min(10_000, max(200, settings.default.max_examples)), stateful_step_count=60
-)
+TestAnyOrder.settings = settings(max_examples=min(10_000, max(200, settings().max_examples)), stateful_step_count=60)
