@@ -147,10 +147,11 @@ def run_peer(plan: Plan, peer: Peer, workload: str, right: list[list[float]], nu
         pss_idle_bytes = measure.pss_bytes(server.pid)
         check_answers(server, peer, workload, right)
         url = f"http://127.0.0.1:{port}{path}"
-        seconds = plan.seconds * _LONGER.get(workload, 1.0)
-        load.run(load.Load(url, bodies, plan.connections, plan.warm_seconds))
-        for connections in dict.fromkeys((plan.connections, 1)):
-            figures, cpu_us = _measure(server, load.Load(url, bodies, connections, seconds))
+        longer = _LONGER.get(workload, 1.0)
+        # One connection first: an adaptive batcher that has seen a crowd goes on waiting for company.
+        for connections in dict.fromkeys((1, plan.connections)):
+            load.run(load.Load(url, bodies, connections, plan.warm_seconds * longer))
+            figures, cpu_us = _measure(server, load.Load(url, bodies, connections, plan.seconds * longer))
             samples.append(
                 Sample(
                     workload=workload,
