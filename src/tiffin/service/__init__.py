@@ -1,0 +1,1 @@
+"""Service: the user's decorators, annotations and classes → `ServiceSpec`."""
