@@ -61,6 +61,7 @@ class Sent:
     at: float
     open: set[int] = field(default_factory=set)  # members that the worker has not answered
     recall: bool = False
+    heard: int = 0  # answers that the scheduler was told of while somebody waited for them
 
 
 @dataclass
@@ -247,6 +248,7 @@ class AnyOrder(RuleBasedStateMachine):
         batch.open.discard(number)
         self.scheduler.answered(number)
         if call.batch is batch:
+            batch.heard += 1
             self.end(call, "answered")
 
     @precondition(lambda self: any(desk.running() for desk in self.workers.values()))
@@ -325,7 +327,7 @@ class AnyOrder(RuleBasedStateMachine):
     def down(self, data: st.DataObject, cause: str) -> None:
         desk = self.workers.pop(data.draw(st.sampled_from(sorted(self.workers))))
         ran = [(call, batch) for batch in desk.running() for call in batch.calls]
-        present = sum(len(batch.open) for batch in desk.running())
+        present = sum(len(batch.calls) - batch.heard for batch in desk.running())
         instructions = self.scheduler.worker_down(self.now, desk.id, cause)  # type: ignore[arg-type]
         codes = {i.call: i.code for i in instructions if isinstance(i, Reject)}
         assert len(codes) == len(instructions), "a death gives nothing but rejects"
