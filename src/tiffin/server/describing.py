@@ -146,7 +146,9 @@ class _Run:
             return Described(application=None, status=1, problem="importing the service took too long")
         if status != 0:
             return Described(
-                application=None, status=status, problem=f"the service cannot be described ({describe_exit(status)})"
+                application=None,
+                status=status if status > 0 else 128 - status,  # as a shell says it
+                problem=f"the service cannot be described ({describe_exit(status)})",
             )
         try:
             found = msgspec.json.decode(self._output, type=_Printed)

@@ -47,7 +47,12 @@ class Child:
             argv, env=env, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stdout=stdout, start_new_session=True
         )
         self.pid = self._popen.pid
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:  # no descriptor left: a child that nobody watches must not be
+            self._popen.kill()
+            self._popen.wait(_REAP_S)
+            raise
         loop.watch(self._pidfd, self._died)
 
     @property

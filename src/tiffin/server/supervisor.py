@@ -89,6 +89,7 @@ class Supervisor:
         self._current: Generation | None = None  # gets new calls
         self._next: Generation | None = None  # is being loaded
         self._old: list[Generation] = []  # finish their calls
+        self._said: dict[str, None] = {}  # notes, in the log and to the front
         self._announced = 0  # number of the generation that was last said to be ready
         self._fresh = False  # the describe child that runs was started although the cache had an answer
         self._signals = 0
@@ -128,7 +129,8 @@ class Supervisor:
         self._fleet = Fleet(self._loop, placer, self._report, config.workers, launch, self)
         opened.callback(self._fleet.discard)
         opened.callback(self._describer.cancel)
-        self._describer.describe(self._described)
+        # In the loop, not here: from there on a signal stops the workers in order.
+        self._loop.later(0.0, lambda: self._describer.describe(self._described))
         if self._watch is not None:
             self._loop.later(_LOOK_S, self._look)
         if os.getpid() == 1:
@@ -178,8 +180,10 @@ class Supervisor:
             self._fleet.stop(self._next)
         self._next = generation
         for note in planned.notes:
-            self._report.warning(note)
-            self._front.send(Note(note))
+            if note not in self._said:  # a reload need not repeat it
+                self._said[note] = None
+                self._report.warning(note)
+                self._front.send(Note(note))
         if self._current is None or not self._current.serves:
             self._activate()
         self._fleet.start(generation)
@@ -264,9 +268,9 @@ class Supervisor:
     def front_ready(self) -> None:
         """See `FrontOwner.front_ready`: tell a new front all that it must know."""
         current = self._current
+        for note in self._said:
+            self._front.send(Note(note))
         if current is not None:
-            for note in current.plan.notes:
-                self._front.send(Note(note))
             self._front.send(SpecReady(current.application, current.number))
         for started in self._fleet.started():
             self._front.send(started)
