@@ -99,14 +99,17 @@ class Definition:
         methods = tuple(self._method(served) for served in self.methods())
         if not methods:
             raise SpecError(
-                f"service {self.name} has no method to serve", hint="put @tiffin.api before the methods that clients may call"
+                f"service {self.name} has no method to serve",
+                hint="put @tiffin.api before the methods that clients may call",
             )
         for what in ("name", "route"):
             seen: dict[str, str] = {}
             for method, served in zip(methods, self.methods(), strict=True):
                 value = getattr(method, what)
                 if value in seen:
-                    raise SpecError(f"service {self.name}: {seen[value]} and {served.attribute} have the same {what} {value!r}")
+                    raise SpecError(
+                        f"service {self.name}: {seen[value]} and {served.attribute} have the same {what} {value!r}"
+                    )
                 seen[value] = served.attribute
         options = self.options
         return ServiceSpec(
@@ -130,7 +133,9 @@ class Definition:
         where = f"{self.service.__qualname__}.{served.attribute}"
         if not inspect.isfunction(served.function):
             kind = type(served.function).__name__
-            raise SpecError(f"{where}: a {kind} cannot be served", hint="@tiffin.api goes on plain methods, first in line")
+            raise SpecError(
+                f"{where}: a {kind} cannot be served", hint="@tiffin.api goes on plain methods, first in line"
+            )
         signature = read_signature(
             served.function,
             where,

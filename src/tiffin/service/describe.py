@@ -39,7 +39,9 @@ def describe(target: str, app_dir: str) -> Description:
 def user_files(app_dir: str) -> list[str]:
     """Return the imported files that are the user's: below `app_dir`, or in neither the standard library nor site-packages."""
     folder = Path(app_dir).resolve()
-    installed = [Path(path).resolve() for name, path in sysconfig.get_paths().items() if name in ("stdlib", "purelib", "platlib")]
+    installed = [
+        Path(path).resolve() for name, path in sysconfig.get_paths().items() if name in ("stdlib", "purelib", "platlib")
+    ]
     own = Path(__file__).resolve().parents[1]
     files: set[str] = set()
     for module in list(sys.modules.values()):

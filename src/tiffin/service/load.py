@@ -84,4 +84,6 @@ def _import(name: str, app_dir: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise  # a module that the user's own module wants
-        raise SpecError(f"no module named {name!r} in {folder}", hint="check the name before the colon, and the folder") from None
+        raise SpecError(
+            f"no module named {name!r} in {folder}", hint="check the name before the colon, and the folder"
+        ) from None

@@ -97,7 +97,9 @@ def check_route(route: str, where: str) -> None:
         SpecError: it is not a path, or one of the system's own.
     """
     if not _ROUTE.match(route) or "//" in route or "/../" in f"{route}/" or "/./" in f"{route}/":
-        raise SpecError(f"{where}: route={route!r} is not a path", hint="start with '/', use letters, digits, '-', '_', '.'")
+        raise SpecError(
+            f"{where}: route={route!r} is not a path", hint="start with '/', use letters, digits, '-', '_', '.'"
+        )
     if route in RESERVED or route.startswith("/docs/"):
         raise SpecError(f"{where}: route {route!r} is Tiffin's own", hint=f"not one of {', '.join(RESERVED)}")
 

@@ -1,0 +1,54 @@
+"""Tiffin: from one Python class to a fast, safe inference service.
+
+Owns the public names (`__all__`); everything else is an inner matter. What can wait is loaded when first used, so that
+`import tiffin` is cheap and loads no numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tiffin.errors import Error, Failed
+from tiffin.service.context import Context
+
+# At once, not lazily: the import of the room `tiffin.service` would take the place of the decorator of that name.
+from tiffin.service.define import api, on_shutdown, on_startup, service
+from tiffin.service.depends import depends
+from tiffin.service.markers import ContentType, DType, Shape
+from tiffin.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from tiffin.gpu.device import device
+    from tiffin.server.inline import serve
+
+_LATER = {"device": "tiffin.gpu.device", "serve": "tiffin.server.inline"}
+
+__all__ = [
+    "ContentType",
+    "Context",
+    "DType",
+    "Error",
+    "Failed",
+    "Shape",
+    "__version__",
+    "api",
+    "depends",
+    "device",
+    "on_shutdown",
+    "on_startup",
+    "serve",
+    "service",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _LATER.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tiffin' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
