@@ -1,0 +1,47 @@
+"""The worker's sign of life: a small message every so often, from a thread that runs whatever user code does.
+
+Owns that thread; never judges (the engine does). Times in seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from tiffin.messages.link import Beat
+from tiffin.worker.session import Session
+
+
+class Heart:
+    """See the module.
+
+    Args:
+        session: returns the link's session, None while there is none. backlog_s: work that waits, in seconds.
+    """
+
+    def __init__(self, session: Callable[[], Session | None], backlog_s: Callable[[], float]) -> None:
+        self._session = session
+        self._backlog_s = backlog_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tiffin-beat", daemon=True)
+        self.beat_s = 0.5
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+
+    def beat(self) -> None:
+        """Send one sign of life."""
+        backlog_s = self._backlog_s()
+        session = self._session()
+        if session is not None and not session.closed:
+            session.send([Beat(backlog_s, time.process_time())])
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self.beat_s):
+            self.beat()

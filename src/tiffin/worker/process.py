@@ -1,0 +1,65 @@
+"""What a worker does to its own process: it ends with the supervisor, shows who it is, and leaves traces of a crash.
+
+Owns the process's settings; never touches the service.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import os
+import signal
+import sys
+import threading
+
+import setproctitle
+
+_PR_SET_PDEATHSIG = 1
+# A thread that wants the interpreter waits this long before it asks for it (Python's default is 5 ms). The reader takes cancels
+# and the next batch while a method computes in pure Python; for work in numpy or PyTorch, which let go by themselves, it changes
+# nothing. Measured on two cores: a method of 3 ms of pure Python gets its next batch 4.5 ms earlier and costs under 1 % more.
+_SWITCH_S = 0.0005
+
+
+def settle(service: str, worker: int, device: str, life_fd: int) -> None:
+    """Set this process up as a worker.
+
+    Args:
+        service, worker, device: who it is, for the process list. life_fd: see `WorkerSetup.life_fd`.
+    """
+    faulthandler.enable()
+    # Ours is to end when the supervisor says so: a terminal's Ctrl-C goes to the supervisor, who drains first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    if life_fd >= 0:
+        os.set_inheritable(life_fd, False)
+        threading.Thread(target=_watch_life, args=(life_fd,), name="tiffin-life", daemon=True).start()
+    setproctitle.setproctitle(f"tiffin: worker {service} {worker} ({device})")
+    sys.setswitchinterval(_SWITCH_S)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends; the life pipe covers what this cannot."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _watch_life(fd: int) -> None:
+    """Wait until the supervisor is gone, then end at once, with all that user code has forked."""
+    while True:
+        try:
+            if not os.read(fd, 1):
+                break
+        except InterruptedError:
+            continue
+        except OSError:
+            break
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def freeze_memory() -> None:
+    """Take all that loading made out of the garbage collector's rounds: models live as long as the process."""
+    gc.freeze()

@@ -1,0 +1,120 @@
+"""A worker's life: hooks, the loss of a link, the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tests.unit.worker.bench import WAIT_S, Bench, spec_of
+from tiffin.messages.link import Data, Open, Ran, Ready, Reply, Welcome
+
+Make = Callable[..., Bench]
+ECHO = spec_of("echo")
+
+
+def echo(x: Any) -> Any:
+    return x
+
+
+def test_hooks_run_before_ready_and_after_the_last_batch() -> None:
+    order: list[str] = []
+    where: list[threading.Thread] = []
+
+    async def connect() -> None:
+        where.append(threading.current_thread())
+        order.append("async startup")
+
+    async def leave() -> None:
+        order.append("async shutdown")
+
+    b = Bench((ECHO, lambda x: order.append("call")))
+    b.hooks = {
+        "startup": [lambda: order.append("startup"), connect],
+        "shutdown": [lambda: order.append("shutdown"), leave],
+    }
+    b.start()
+    assert order == ["startup", "async startup"]
+    b.give(b.open({"x": 1}))
+    b.expect(Reply)
+    b.stop()
+    assert order[2:] == ["call", "shutdown", "async shutdown"]
+    assert where[0] is not b.thread
+
+
+def test_an_exception_in_load_ends_the_worker_and_is_the_callers() -> None:
+    b = Bench((ECHO, echo))
+
+    def fail() -> None:
+        raise LookupError("no weights")
+
+    b.hooks = {"startup": [fail], "shutdown": []}
+    b.launch()
+    b.thread.join(WAIT_S)
+    assert isinstance(b.error, LookupError)
+
+
+def test_a_lost_link_is_made_anew_and_the_model_stays(bench: Make) -> None:
+    b = bench((ECHO, echo), reconnect=True)
+    first = b.end
+    b.end.close()
+    b.end = b.ends.get(timeout=WAIT_S)
+    assert b.end is not first
+    b.expect(Ready)
+    b.give(b.open({"x": 1}))
+    assert b.expect(Reply).body == b"1"
+
+
+def test_what_an_old_link_asked_for_is_not_answered_on_the_new_one(bench: Make) -> None:
+    entered, leave = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def gate(x: int) -> int:
+        seen.append(x)
+        entered.set()
+        assert leave.wait(WAIT_S)
+        return x
+
+    closed = threading.Event()
+
+    def endless(x: int) -> Iterator[int]:
+        try:
+            while True:
+                yield x
+        finally:
+            closed.set()
+
+    b = bench((spec_of("gate"), gate), (spec_of("endless", kind="generator"), endless), reconnect=True, window=4)
+    b.give(b.open({"x": 1}, 1))
+    b.expect(Data)
+    b.expect(Data)
+    b.give(b.open({"x": 1}))
+    assert entered.wait(WAIT_S)
+    b.give(b.open({"x": 2}))
+    b.end.close()
+    b.end = b.ends.get(timeout=WAIT_S)
+    b.expect(Ready)
+    assert closed.wait(WAIT_S)
+    leave.set()
+    call = Open(2, 0, 1, 0, -1, b'{"x":3}', 10.0, "r")  # the same number as the old link's
+    b.give(call)
+    assert b.expect(Reply) == Reply(2, b"3")
+    b.expect(Ran)
+    assert seen == [1, 3]
+
+
+def test_without_reconnection_the_end_of_the_link_is_the_end(bench: Make) -> None:
+    b = bench((ECHO, echo))
+    b.end.close()
+    b.thread.join(WAIT_S)
+    assert not b.thread.is_alive() and b.error is None
+
+
+def test_a_message_that_is_not_for_a_worker_breaks_the_link(bench: Make) -> None:
+    b = bench((ECHO, echo), reconnect=True)
+    for nonsense in (Welcome(1, 0, 0, 1.0), b.batch(b.open({"x": 1}, 7))):
+        end = b.end
+        b.send(nonsense)
+        b.end = b.ends.get(timeout=WAIT_S)
+        assert end.closed
+        b.expect(Ready)
