@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw
 
 from tiffin.spec.service import MethodSpec
 from tiffin.spec.types import (
@@ -139,11 +139,7 @@ def _define(name: str, fields: list[Field], types: list[Any], **options: Any) ->
     return msgspec.defstruct(
         name,
         [
-            (field.attribute, kind)
-            if field.required
-            else (field.attribute, kind | UnsetType, UNSET)
-            if kind is not Raw
-            else (field.attribute, kind, UNSET)
+            (field.attribute, kind) if field.required else (field.attribute, kind, UNSET)
             for field, kind in zip(fields, types, strict=True)
         ],
         rename={field.attribute: field.name for field in fields},

@@ -102,6 +102,18 @@ def read_ext(data: bytes | memoryview, path: str = "") -> tuple[ArrayHead, memor
     return _checked(code, sizes, fortran=False, start=0, size=len(elements), path=path), elements
 
 
+def write_head(code: str, shape: tuple[int, ...]) -> bytes:
+    """Return the `.npy` header of an array in C order; what follows it starts at a multiple of 64 bytes.
+
+    Args:
+        code: numpy's type string, such as "<f4". shape: sizes.
+    """
+    sizes = f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
+    text = f"{{'descr': '{code}', 'fortran_order': False, 'shape': {sizes}, }}"
+    length = -(len(text) + 11) % 64 + len(text) + 1
+    return _MAGIC + b"\x01\x00" + length.to_bytes(2, "little") + text.encode().ljust(length - 1) + b"\n"
+
+
 def write_ext(code: str, shape: tuple[int, ...], elements: bytes | memoryview) -> bytes:
     """Return the data of msgpack's extension 1 for an array in C order."""
     return _ENCODE((code, shape, elements))

@@ -1,0 +1,280 @@
+"""Results → bodies, in the worker: one value, the parts of a batch, the items of a stream.
+
+Owns how a value is written in each media type and how rows are told apart again; never runs a method. JSON has no NaN and no
+infinity: both are written as null (msgpack and `.npy` carry them). numpy, torch and pydantic values are known by what they can do,
+so that none of these libraries is loaded here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import accumulate
+from pathlib import PurePath
+from typing import Any, cast
+
+import msgspec
+from msgspec import Raw
+
+from tiffin.codecs.npy import NAMES, write_head
+from tiffin.errors import Code, Error, Failed
+from tiffin.spec.service import MethodSpec
+from tiffin.spec.types import TupleType
+
+Encoded = tuple[bytes, int, str]
+_JSON, _NPY, _MSGPACK, _TEXT, _BYTES, _SSE, _NDJSON = range(7)
+_LINE = re.compile(rb"\r\n|\r|\n")
+
+
+class ResultCodec:
+    """See the module.
+
+    Args:
+        method: whose results.
+    """
+
+    def __init__(self, method: MethodSpec) -> None:
+        self.method = method
+        self._name = method.media
+
+    # -- one value ---------------------------------------------------------------------------------------------------------
+
+    def encode(self, value: Any, accept: int) -> Encoded:
+        """Return body, media number and, where the method fixes it, the media type's name.
+
+        Args:
+            value: what the method returned. accept: media number that was asked for, -1 for the value's own.
+
+        Raises:
+            Error: BAD_OUTPUT: it cannot be written.
+        """
+        try:
+            if accept == _JSON and not self._name:
+                return (_encode_json(value), _JSON, "")
+            return self._encode_as(value, accept)
+        except Error:
+            raise
+        except Exception as error:  # wall: the user's own types write themselves here
+            raise self._bad(error) from error
+
+    def _encode_as(self, value: Any, accept: int) -> Encoded:
+        kind: type[Any] = type(value)
+        own = accept < 0 or bool(self._name)
+        if kind is str and (own or accept == _TEXT):
+            return (value.encode(), _TEXT, self._name)
+        if (kind is bytes or kind is bytearray or kind is memoryview) and (own or accept in (_BYTES, _TEXT)):
+            return (bytes(value), _BYTES, self._name)
+        if accept == _MSGPACK and not self._name:
+            return (_encode_msgpack(value), _MSGPACK, "")
+        if accept == _NPY and not self._name and hasattr(value, "__array__"):
+            return (_npy(value), _NPY, "")
+        return (_encode_json(value), _JSON, self._name)
+
+    def _bad(self, error: Exception) -> Error:
+        if isinstance(error, RecursionError):
+            reason = "nested too deep, or contains itself"
+        else:
+            reason = f"{type(error).__name__}: {error}"[:500]
+        return Error(f"method {self.method.name!r} returned what cannot be sent: {reason}", code=Code.BAD_OUTPUT)
+
+    # -- the parts of a batch ----------------------------------------------------------------------------------------------
+
+    def split(self, result: Any, counts: Sequence[int]) -> list[Any]:
+        """Return each call's part of the result of a batch: its rows, or the one row alone where clients send single rows.
+
+        Args:
+            result: array with rows along the batch dimension, list, or dict or tuple of these. counts: rows of each call.
+
+        Raises:
+            Error: BAD_OUTPUT: not as many rows as went in.
+        """
+        ends = list(accumulate(counts))
+        return self._split(result, [*zip([0, *ends], ends, strict=False)], ends[-1] if ends else 0)
+
+    def _split(self, result: Any, spans: list[tuple[int, int]], total: int) -> list[Any]:
+        if isinstance(result, dict):
+            columns = {key: self._split(part, spans, total) for key, part in cast("dict[Any, Any]", result).items()}
+            return [{key: column[index] for key, column in columns.items()} for index in range(len(spans))]
+        if isinstance(result, tuple) and self._is_columns(cast("tuple[Any, ...]", result), total):
+            parts = [self._split(part, spans, total) for part in cast("tuple[Any, ...]", result)]
+            return [tuple(each) for each in zip(*parts, strict=True)]
+        dim = self.method.batch_dim
+        single = self.method.one_row
+        if isinstance(result, list | tuple):
+            rows = cast("Sequence[Any]", result)
+            self._check_rows(len(rows), total)
+            return [rows[start] for start, _ in spans] if single else [list(rows[start:end]) for start, end in spans]
+        shape = getattr(result, "shape", None)
+        if shape is None or len(shape) <= dim:
+            raise Error(
+                f"method {self.method.name!r} returned {type(result).__name__}, from which {total} rows cannot be told apart: "
+                "return an array, a list, or a dict or tuple of these",
+                code=Code.BAD_OUTPUT,
+            )
+        self._check_rows(int(shape[dim]), total)
+        before = (slice(None),) * dim
+        if single:
+            return [result[(*before, start)] for start, _ in spans]
+        return [result[(*before, slice(start, end))] for start, end in spans]
+
+    def _is_columns(self, result: tuple[Any, ...], total: int) -> bool:
+        """Say whether a tuple holds columns, each with all rows, and is not itself the rows."""
+        if isinstance(self.method.returns, TupleType):
+            return True
+        return (
+            bool(result)
+            and all(
+                isinstance(part, list | dict) or len(getattr(part, "shape", ())) > self.method.batch_dim
+                for part in result
+            )
+            and (len(result) != total or all(_length(part) == total for part in result))
+        )
+
+    def _check_rows(self, rows: int, total: int) -> None:
+        if rows != total:
+            raise Error(
+                f"method {self.method.name!r} got {total} rows and returned {rows}: return one for each, in order",
+                code=Code.BAD_OUTPUT,
+            )
+
+    def encode_batch(self, result: Any, counts: Sequence[int], accepts: Sequence[int]) -> list[Encoded | Error]:
+        """Return each call's body, or why it has none (a row that is `tiffin.Failed`, a row that cannot be written).
+
+        Args:
+            result: as in `split`. counts: rows of each call. accepts: media number that each asked for, -1 for the value's own.
+
+        Raises:
+            Error: BAD_OUTPUT: not as many rows as went in; nobody has an answer.
+        """
+        plain = not any(accept > 0 for accept in accepts) and not self._name
+        if plain and self.method.batch_dim == 0 and hasattr(result, "tolist") and getattr(result, "shape", None):
+            # All rows become Python objects at once: many small conversions would cost several times as much.
+            rows: list[Any] = result.tolist()
+            total = sum(counts)
+            self._check_rows(len(rows), total)
+            if self.method.one_row:
+                return [(_json(row), _JSON, "") for row in rows]
+            if len(counts) == total:
+                return [(_json([row]), _JSON, "") for row in rows]
+            ends = accumulate(counts)
+            return [(_json(rows[end - count : end]), _JSON, "") for end, count in zip(ends, counts, strict=True)]
+        parts = self.split(result, counts)
+        return [self._encode_part(part, accept) for part, accept in zip(parts, accepts, strict=True)]
+
+    def _encode_part(self, part: Any, accept: int) -> Encoded | Error:
+        failed = _failed(part)
+        if failed is not None:
+            return failed.error
+        try:
+            return self.encode(part, accept)
+        except Error as error:
+            return error
+
+    # -- the items of a stream ---------------------------------------------------------------------------------------------
+
+    def encode_item(self, item: Any, media: int) -> bytes:
+        """Return one item of a stream: an event (SSE), a line (NDJSON), a packed value (msgpack), or its plain text or bytes.
+
+        Args:
+            item: str and bytes as they are, anything else as JSON. media: number of the stream's media type.
+
+        Raises:
+            Error: BAD_OUTPUT: it cannot be written.
+        """
+        try:
+            if media == _MSGPACK:
+                return _encode_msgpack(item)
+            if media == _NDJSON:
+                return _encode_json(item) + b"\n"
+            kind: type[Any] = type(item)
+            if kind is str:
+                data = item.encode()
+            elif kind is bytes or kind is bytearray or kind is memoryview:
+                data = bytes(item) if media != _SSE else _encode_json(item)
+            else:
+                data = _encode_json(item)
+            if media != _SSE:
+                return data
+            if b"\n" in data or b"\r" in data:
+                return b"".join(b"data: %b\n" % line for line in _LINE.split(data)) + b"\n"
+            return b"data: %b\n\n" % data
+        except Exception as error:  # wall: the user's own types write themselves here
+            raise self._bad(error) from error
+
+
+def _failed(part: Any) -> Failed | None:
+    """Return the first failed row of a call's part."""
+    if isinstance(part, Failed):
+        return part
+    columns = list(cast("dict[Any, Any]", part).values()) if isinstance(part, dict) else part
+    if isinstance(columns, list | tuple):
+        for row in cast("Sequence[Any]", columns):
+            if isinstance(row, Failed):
+                return row
+            if isinstance(part, dict | tuple) and isinstance(row, list):
+                found = _failed(cast("list[Any]", row))
+                if found is not None:
+                    return found
+    return None
+
+
+def _length(part: Any) -> int:
+    if isinstance(part, dict):
+        return len(next(iter(cast("dict[Any, Any]", part).values()), ()))
+    shape = getattr(part, "shape", None)
+    return len(part) if shape is None else int(shape[0])
+
+
+def _plain(value: Any) -> Any:
+    """Return what msgspec can write instead of a value that it does not know (JSON and msgpack).
+
+    Raises:
+        TypeError: nobody knows how to write it.
+    """
+    if hasattr(value, "tolist"):  # numpy, torch, pandas' series, jax
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[Any, Any]", value))
+    if isinstance(value, Sequence | AbstractSet):
+        return list(cast("Sequence[Any]", value))
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "__pydantic_serializer__"):
+        return value.__pydantic_serializer__.to_python(value, mode="json", by_alias=True)
+    raise TypeError(
+        f"{type(value).__name__} is no type that can be written; return JSON types, arrays, dataclasses or models"
+    )
+
+
+def _json_hook(value: Any) -> Any:
+    serializer = getattr(value, "__pydantic_serializer__", None)
+    return _plain(value) if serializer is None else Raw(serializer.to_json(value, by_alias=True))
+
+
+def _msgpack_hook(value: Any) -> Any:
+    if hasattr(value, "__array__") and getattr(value, "shape", ()):
+        from tiffin.codecs.arrays import as_array, extension  # the value is an array: numpy is loaded already
+
+        return extension(as_array(value))
+    serializer = getattr(value, "__pydantic_serializer__", None)
+    return _plain(value) if serializer is None else serializer.to_python(value, by_alias=True)
+
+
+_json = msgspec.json.Encoder(enc_hook=_json_hook).encode
+_encode_json = _json
+_encode_msgpack = msgspec.msgpack.Encoder(enc_hook=_msgpack_hook).encode
+
+
+def _npy(value: Any) -> bytes:
+    """Return an array as a `.npy` body.
+
+    Raises:
+        TypeError: its elements are neither numbers nor booleans.
+    """
+    from tiffin.codecs.arrays import as_array, elements  # the value is an array: numpy is loaded already
+
+    array = as_array(value)
+    if array.dtype.str[1:] not in NAMES:
+        raise TypeError(f"an array of {array.dtype} cannot be written as .npy")
+    return b"".join((write_head(array.dtype.str, array.shape), elements(array)))
