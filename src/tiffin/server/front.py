@@ -77,7 +77,8 @@ class Front:
             version=VERSION,
         )
         self.app = App(config, self.engine, responder, pages, time.monotonic, self._refused)
-        self.listener = Listener(config.http, config.link, self.app, self.arena, time.monotonic)
+        access = log_access if config.log.access else None
+        self.listener = Listener(config.http, config.link, self.app, self.arena, time.monotonic, access)
         self.views.register(self.registry, self.listener, self.arena)
 
     def _refused(self, method: int, code: str) -> None:
@@ -94,6 +95,14 @@ class Front:
         """Stop without losing a call; return how many connections were cut."""
         self.views.stopping = True
         return await self.listener.stop(delay_s, timeout_s)
+
+
+def log_access(line: str) -> None:
+    """Write a line of the access log to stderr; what a full pipe cannot take is dropped, serving goes on."""
+    try:
+        os.write(2, f"{line}\n".encode("ascii", "replace"))
+    except BlockingIOError:
+        return
 
 
 def make_arena(config: Config, notes: list[str]) -> Arena | None:

@@ -23,7 +23,7 @@ class Exchange:
         content_type, accept, request_id, timeout_ms, origin, host: the headers that every call is looked at for; b"" if absent.
         body: the whole body; a Slot when it was received into the arena. body_size: its bytes.
         id: request id of the answer. call: the engine's id, 0 where no call was made. started: when its first byte came.
-        cors, extra: header lines of the answer. chunked: the client speaks HTTP/1.1. done: the answer is complete.
+        cors, extra: header lines of the answer. status: of the answer, once it has begun. chunked: the client speaks HTTP/1.1. done: the answer is complete.
         on_gone: called once when the client leaves before the answer is complete.
     """
 
@@ -51,6 +51,7 @@ class Exchange:
         "request_id",
         "sse",
         "started",
+        "status",
         "streaming",
         "target",
         "timeout_ms",
@@ -80,6 +81,7 @@ class Exchange:
         self.chunked = True
         self.call = 0
         self.started = 0.0
+        self.status = 0
         self.streaming = False
         self.sse = False
         self.unflushed = 0

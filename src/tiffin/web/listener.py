@@ -43,7 +43,7 @@ class Listener:
 
     Args:
         http, link: settings. handler: answers requests. arena: where large bodies are received, None for no arena.
-        clock: monotonic seconds.
+        clock: monotonic seconds. access: writes a line of the access log, None for no log.
 
     Attributes:
         connections: those that are open. stopping: answers say that the connection will be closed.
@@ -51,7 +51,13 @@ class Listener:
     """
 
     def __init__(
-        self, http: HttpConfig, link: LinkConfig, handler: Handler, arena: Arena | None, clock: Callable[[], float]
+        self,
+        http: HttpConfig,
+        link: LinkConfig,
+        handler: Handler,
+        arena: Arena | None,
+        clock: Callable[[], float],
+        access: Callable[[str], None] | None = None,
     ) -> None:
         self.http = http
         self.handler = handler
@@ -61,10 +67,9 @@ class Listener:
         self.connections: set[Connection] = set()
         self.stopping = False
         self.date_line = b""
+        self._access = access
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
-        self._accepting = True
-        self._sockets: list[int] = []
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Accept on sockets that listen already.
@@ -93,7 +98,11 @@ class Listener:
         self.connections.discard(connection)
 
     def answered(self, exchange: Exchange) -> None:
-        """An answer is complete."""
+        """An answer is complete: note it in the access log, if there is one."""
+        if self._access is not None:
+            took_ms = (self.clock() - exchange.started) * 1000
+            target = exchange.target.decode("latin-1")
+            self._access(f"{exchange.status} {took_ms:.1f} ms {exchange.method} {target!a} {exchange.id}")
 
     async def stop(self, delay_s: float, timeout_s: float) -> int:
         """Stop: go on accepting for `delay_s`, then close what is idle and wait for the rest.

@@ -252,6 +252,7 @@ class Connection(asyncio.Protocol):
         if exchange.done or transport is None:
             return
         size = len(body)
+        exchange.status = status
         if exchange.method == "HEAD" or status == 204:
             body = b""
         listener = self._listener
@@ -265,6 +266,7 @@ class Connection(asyncio.Protocol):
         if exchange.done or transport is None:
             return
         exchange.streaming = True
+        exchange.status = status
         keep = exchange.keep_alive and not self._listener.stopping
         transport.write(stream_head(exchange, status, self._listener.date_line, media, keep=keep))
 
