@@ -91,7 +91,7 @@ class Batch:
 
     def waited_for(self) -> list[Ticket]:
         """Return the members whose clients still wait."""
-        return [ticket for ticket in self.calls if ticket.state == SENT and ticket.batch == self.id]
+        return [ticket for ticket in self.calls if ticket.state == SENT]
 
 
 class Worker:

@@ -464,6 +464,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert all(len(call.ends) == 1 for call in self.calls.values())
         assert len(self.scheduler._wheel) == 0
         assert not self.scheduler._batches
+        assert self.scheduler._staged == 0
         assert not self.scheduler._calls
         for lane in self.scheduler._lanes:
             assert lane.queued == lane.inner == lane.alone.live == 0

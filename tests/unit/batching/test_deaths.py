@@ -89,19 +89,65 @@ def test_other_ends_of_a_worker_are_no_blame_but_an_attempt(cause: str) -> None:
 def test_batches_that_never_started_carry_no_blame_and_count_no_attempt() -> None:
     desk = Desk(JOINED)
     desk.learn(compute_s=0.0001, rows=4)
-    for death in range(10):
-        first = 10 * death
-        if death == 0:
-            desk.arrive(1, 2, 3, 4)
-            desk.arrive(101, 102, 103, 104)
-            assert len(desk.schedule()) == 2
-        assert desk.down(1, "killed") == []
-        for call in (1, 2, 3, 4):
-            desk.scheduler.cancel(desk.now, call)
-        desk.up(1)
-        desk.arrive(201 + first, 202 + first)
-        break
-    assert desk.schedule() == [Dispatch(1, 4, 0, [101, 102, 103, 104], attempt=1), Dispatch(1, 5, 0, [201, 202])]
+    desk.arrive(1, 2, 3, 4)
+    desk.arrive(11, 12, 13, 14)
+    assert len(desk.schedule()) == 2
+    assert desk.down(1) == []
+    for call in (1, 2, 3, 4):
+        desk.scheduler.cancel(desk.now, call)
+    desk.up(1)
+    desk.arrive(21, 22)
+    assert desk.schedule() == [Dispatch(1, 4, 0, [11, 12, 13, 14], attempt=1), Dispatch(1, 5, 0, [21, 22])]
+
+
+def test_batches_that_never_started_go_back_in_their_order() -> None:
+    desk = Desk(JOINED, slots=Slots(threads=2))
+    desk.learn(compute_s=0.0001, rows=4)
+    desk.arrive(*range(1, 17))
+    assert len(desk.schedule()) == 4
+    desk.arrive(21)
+    desk.down(1)
+    for call in range(1, 9):
+        desk.scheduler.cancel(desk.now, call)
+    desk.up(1)
+    assert [order.calls for order in desk.schedule() if isinstance(order, Dispatch)] == [
+        [9, 10, 11, 12],
+        [13, 14, 15, 16],
+        [21],
+    ]
+
+
+def test_nothing_is_staged_while_calls_wait_to_be_run_alone() -> None:
+    desk = Desk(JOINED, workers=2)
+    desk.learn(compute_s=0.0001, rows=4)
+    desk.arrive(1)
+    desk.schedule()
+    desk.arrive(2)
+    desk.schedule()
+    desk.down(1)
+    desk.arrive(*range(3, 20))
+    assert desk.schedule() == []
+    desk.ran(2, 3, 2)
+    assert desk.schedule() == [Dispatch(2, 4, 0, [1], attempt=2)]
+
+
+def test_calls_that_wait_for_a_worker_of_their_own_delay_no_others() -> None:
+    desk = Desk(JOINED, slots=Slots(threads=2))
+    desk.learn(compute_s=0.4)
+    desk.arrive(1, 2)
+    desk.schedule()
+    desk.down(1)
+    desk.up(1)
+    desk.schedule()
+    assert desk.scheduler.predicted_wait_s > 0
+    desk.down(1)
+    assert desk.scheduler.queued_calls == 2
+    assert desk.scheduler.predicted_wait_s == 0
+    desk.up(1)
+    desk.schedule()
+    desk.scheduler.cancel(desk.now, 2)
+    desk.ran(1, 6, 1)
+    assert desk.scheduler.predicted_wait_s == 0
 
 
 def test_a_call_that_is_not_idempotent_is_never_run_twice() -> None:

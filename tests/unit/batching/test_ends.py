@@ -77,6 +77,25 @@ def test_a_free_worker_tries_a_call_whatever_the_prediction_says() -> None:
     assert desk.arrive(21) == [None], "the estimate has recovered"
 
 
+def test_a_call_with_most_of_its_time_left_is_tried_whatever_the_prediction_says() -> None:
+    desk = Desk(JOINED)
+    desk.learn(compute_s=10.0)
+    desk.arrive(1, timeout=5.0)
+    desk.now += 2.0
+    assert desk.schedule() == [Dispatch(1, 2, 0, [1])]
+
+
+def test_staged_batches_count_as_waiting() -> None:
+    desk = Desk(JOINED)
+    desk.learn(compute_s=0.5, rows=4)
+    desk.arrive(*range(1, 9))
+    assert len(desk.schedule()) == 2
+    (refused,) = desk.arrive(9, timeout=1.2)
+    assert refused is not None
+    assert refused.code is Code.OVERLOADED
+    assert desk.arrive(10, timeout=1.7) == [None]
+
+
 def test_async_calls_are_refused_when_their_lane_is_full_for_too_long() -> None:
     waits = MethodPolicy(name="waits", lane="async", max_latency_s=0.22)
     desk = Desk(waits, slots=Slots(concurrency=2))
@@ -288,13 +307,15 @@ def test_an_async_call_or_stream_is_asked_to_stop_before_its_worker_is_killed(la
 
 
 def test_an_async_call_that_stops_when_asked_costs_nothing() -> None:
-    desk = Desk(WAITS)
+    desk = Desk(WAITS, slots=Slots(concurrency=1))
     desk.arrive(1)
     desk.schedule()
     assert len(desk.tick(1.0)) == 2
     desk.ran(1, 1, compute_s=1.0, rows=1)
     assert desk.tick(2.0) == []
-    assert desk.scheduler.predicted_wait_s == 0
+    desk.arrive(2)
+    assert len(desk.schedule()) == 1
+    assert desk.arrive(3, timeout=0.5) == [None], "a run that was cut short tells nothing"
 
 
 def test_an_expired_async_call_is_stopped_at_its_run_limit_without_a_second_end() -> None:

@@ -287,6 +287,39 @@ def test_the_second_staged_batch_of_two_threads_waits_for_the_second_slot() -> N
     assert desk.schedule() == [Dispatch(1, 6, 0, list(range(41, 49)))]
 
 
+def test_of_two_threads_the_one_that_ends_first_counts() -> None:
+    desk = Desk(JOINED, slots=Slots(threads=2))
+    desk.learn(compute_s=0.05, rows=8)
+    desk.arrive(1)
+    desk.schedule()
+    desk.now += 0.02
+    desk.arrive(2)
+    desk.schedule()
+    desk.now += 0.0299
+    desk.arrive(3)
+    assert desk.schedule() == [Dispatch(1, 4, 0, [3])]
+    desk.arrive(4)
+    assert desk.schedule() == [], "the second one would start when the other thread ends"
+    desk.now += 0.0199
+    assert desk.schedule() == [Dispatch(1, 5, 0, [4])]
+
+
+def test_two_threads_end_in_another_order_than_they_began() -> None:
+    long = MethodPolicy(name="long", batchable=True, max_rows=8)
+    desk = Desk(JOINED, long, slots=Slots(threads=2))
+    desk.learn(0, compute_s=0.05, rows=8)
+    desk.learn(1, compute_s=1.0, rows=8, batch=2)
+    desk.arrive(1, method=1)
+    desk.schedule()
+    desk.arrive(2)
+    desk.schedule()
+    desk.now += 0.0499
+    desk.arrive(3)
+    assert desk.schedule() == [Dispatch(1, 5, 0, [3])]
+    desk.arrive(4)
+    assert desk.schedule() == [], "the long one is not about to end"
+
+
 def test_short_frames_are_shared_among_busy_workers() -> None:
     desk = Desk(PLAIN, workers=2)
     desk.learn(compute_s=0.00001)
@@ -366,6 +399,16 @@ def test_costly_splitting_halves_the_row_limit_for_half_a_minute() -> None:
     desk.ran(1, 2, *range(11, 15), compute_s=0.1)
     desk.arrive(*range(21, 29))
     assert desk.schedule() == [Dispatch(1, 4, 0, list(range(21, 29)))]
+
+
+def test_the_time_of_splitting_is_not_the_method_s() -> None:
+    desk = Desk(JOINED)
+    desk.arrive(*range(1, 9))
+    desk.schedule()
+    desk.ran(1, 1, *range(1, 9), compute_s=0.1, split_s=0.06)
+    desk.arrive(11)
+    desk.schedule()
+    assert abs(desk.scheduler.backlog_s(1) - 0.04) < 1e-9
 
 
 def test_cheap_splitting_changes_nothing() -> None:
