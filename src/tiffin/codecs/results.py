@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import msgspec
 from msgspec import Raw
@@ -59,11 +59,10 @@ class ResultCodec:
             raise self._bad(error) from error
 
     def _encode_as(self, value: Any, accept: int) -> Encoded:
-        kind: type[Any] = type(value)
         own = accept < 0 or bool(self._name)
-        if kind is str and (own or accept == _TEXT):
+        if type(value) is str and (own or accept == _TEXT):
             return (value.encode(), _TEXT, self._name)
-        if (kind is bytes or kind is bytearray or kind is memoryview) and (own or accept in (_BYTES, _TEXT)):
+        if isinstance(value, bytes | bytearray | memoryview) and (own or accept in (_BYTES, _TEXT)):
             return (bytes(value), _BYTES, self._name)
         if accept == _MSGPACK and not self._name:
             return (_encode_msgpack(value), _MSGPACK, "")
@@ -93,18 +92,19 @@ class ResultCodec:
         return self._split(result, [*zip([0, *ends], ends, strict=False)], ends[-1] if ends else 0)
 
     def _split(self, result: Any, spans: list[tuple[int, int]], total: int) -> list[Any]:
-        if isinstance(result, dict):
-            columns = {key: self._split(part, spans, total) for key, part in cast("dict[Any, Any]", result).items()}
+        if _is_dict(result):
+            columns = {key: self._split(part, spans, total) for key, part in result.items()}
             return [{key: column[index] for key, column in columns.items()} for index in range(len(spans))]
-        if isinstance(result, tuple) and self._is_columns(cast("tuple[Any, ...]", result), total):
-            parts = [self._split(part, spans, total) for part in cast("tuple[Any, ...]", result)]
+        if _is_tuple(result) and self._is_columns(result, total):
+            parts = [self._split(part, spans, total) for part in result]
             return [tuple(each) for each in zip(*parts, strict=True)]
         dim = self.method.batch_dim
         single = self.method.one_row
-        if isinstance(result, list | tuple):
-            rows = cast("Sequence[Any]", result)
-            self._check_rows(len(rows), total)
-            return [rows[start] for start, _ in spans] if single else [list(rows[start:end]) for start, end in spans]
+        if _is_rows(result):
+            self._check_rows(len(result), total)
+            return (
+                [result[start] for start, _ in spans] if single else [list(result[start:end]) for start, end in spans]
+            )
         shape = getattr(result, "shape", None)
         if shape is None or len(shape) <= dim:
             raise Error(
@@ -113,10 +113,11 @@ class ResultCodec:
                 code=Code.BAD_OUTPUT,
             )
         self._check_rows(int(shape[dim]), total)
+        table: Any = result
         before = (slice(None),) * dim
         if single:
-            return [result[(*before, start)] for start, _ in spans]
-        return [result[(*before, slice(start, end))] for start, end in spans]
+            return [table[(*before, start)] for start, _ in spans]
+        return [table[(*before, slice(start, end))] for start, end in spans]
 
     def _is_columns(self, result: tuple[Any, ...], total: int) -> bool:
         """Say whether a tuple holds columns, each with all rows, and is not itself the rows."""
@@ -187,10 +188,10 @@ class ResultCodec:
                 return _encode_msgpack(item)
             if media == _NDJSON:
                 return _encode_json(item) + b"\n"
-            kind: type[Any] = type(item)
-            if kind is str:
+            data: bytes
+            if isinstance(item, str):
                 data = item.encode()
-            elif kind is bytes or kind is bytearray or kind is memoryview:
+            elif isinstance(item, bytes | bytearray | memoryview):
                 data = bytes(item) if media != _SSE else _encode_json(item)
             else:
                 data = _encode_json(item)
@@ -203,25 +204,37 @@ class ResultCodec:
             raise self._bad(error) from error
 
 
+def _is_dict(value: Any) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
+
+
+def _is_rows(value: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
+
+
 def _failed(part: Any) -> Failed | None:
     """Return the first failed row of a call's part."""
     if isinstance(part, Failed):
         return part
-    columns = list(cast("dict[Any, Any]", part).values()) if isinstance(part, dict) else part
-    if isinstance(columns, list | tuple):
-        for row in cast("Sequence[Any]", columns):
+    columns = list(part.values()) if _is_dict(part) else part
+    if _is_rows(columns):
+        for row in columns:
             if isinstance(row, Failed):
                 return row
-            if isinstance(part, dict | tuple) and isinstance(row, list):
-                found = _failed(cast("list[Any]", row))
+            if not isinstance(part, list) and isinstance(row, list):
+                found = _failed(row)
                 if found is not None:
                     return found
     return None
 
 
 def _length(part: Any) -> int:
-    if isinstance(part, dict):
-        return len(next(iter(cast("dict[Any, Any]", part).values()), ()))
+    if _is_dict(part):
+        return len(next(iter(part.values()), ()))
     shape = getattr(part, "shape", None)
     return len(part) if shape is None else int(shape[0])
 
@@ -235,9 +248,9 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy, torch, pandas' series, jax
         return value.tolist()
     if isinstance(value, Mapping):
-        return dict(cast("Mapping[Any, Any]", value))
+        return dict(cast("Any", value))
     if isinstance(value, Sequence | AbstractSet):
-        return list(cast("Sequence[Any]", value))
+        return list(cast("Any", value))
     if isinstance(value, PurePath):
         return str(value)
     if hasattr(value, "__pydantic_serializer__"):
@@ -253,7 +266,7 @@ def _json_hook(value: Any) -> Any:
 
 
 def _msgpack_hook(value: Any) -> Any:
-    if hasattr(value, "__array__") and getattr(value, "shape", ()):
+    if hasattr(value, "__array__") and len(getattr(value, "shape", ())):
         from tiffin.codecs.arrays import as_array, extension  # the value is an array: numpy is loaded already
 
         return extension(as_array(value))

@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 import msgspec
 from msgspec import UNSET
@@ -200,9 +200,9 @@ class MethodCodec(ResultCodec):
                 if single:
                     rows.append(value)
                     counts.append(1)
-                elif isinstance(value, list) and value:
+                elif _is_list(value) and value:
                     rows += value
-                    counts.append(len(cast("list[Any]", value)))
+                    counts.append(len(value))
                 else:
                     return None
         except FAILURES:
@@ -250,6 +250,10 @@ class MethodCodec(ResultCodec):
 
 _Steps = tuple[tuple[str, Callable[[Any], Any]], ...]
 _tuple_of = msgspec.structs.astuple
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def _steps(pairs: Iterable[tuple[str, Callable[[Any], Any] | None]]) -> _Steps:
