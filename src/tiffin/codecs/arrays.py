@@ -152,10 +152,6 @@ class ArrayReader:
 
     # -- rows ------------------------------------------------------------------------------------------------------------
 
-    def try_rows(self, rows: list[Any]) -> Array | None:
-        """Return the array of rows of several calls, joined as lists along dimension 0; None where they do not fit."""
-        return self.try_lists(rows, exact=True)
-
     def rows(self, array: Array, axis: int) -> int:
         """Return the rows of an array.
 

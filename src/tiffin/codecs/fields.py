@@ -50,10 +50,11 @@ class FieldReader:
         json, lax, packed: msgspec types in a JSON body, in a second try of it (None: no second try), in msgpack.
         after, after_lax, after_packed: make the value of what was decoded, None where that is it.
         after_view: as after_packed, but an array stays a view on the body.
-        array: reads arrays, None where the parameter is none.
+        array: reads arrays as a client sends them, None where the parameter is none. joined: reads rows as the method sees them.
     """
 
     __slots__ = (
+        "joined",
         "after",
         "after_lax",
         "after_packed",
@@ -72,6 +73,7 @@ class FieldReader:
         self.path = "" if method.whole_body else param.name
         self.required = param.required
         self.array: ArrayReader | None = None
+        self.joined: ArrayReader | None = None
         self.lax: Any = None
         self.after: After | None = None
         self.after_lax: After | None = None
@@ -84,16 +86,17 @@ class FieldReader:
         if annotation is inspect.Parameter.empty:
             annotation = list[Any] if param.batched and not method.one_row else Any
         if isinstance(kind, ArrayType):
-            self._by_numpy(kind)
+            self._by_numpy(kind, param.type)
         elif by_pydantic(kind):
             self._by_pydantic(annotation)
         else:
             self._by_msgspec(kind, annotation)
 
-    def _by_numpy(self, kind: ArrayType) -> None:
+    def _by_numpy(self, kind: ArrayType, seen: Type) -> None:
         from tiffin.codecs.arrays import ArrayReader, owned, view_hook  # loads numpy
 
         self.array = reader = ArrayReader(kind, self.path)
+        self.joined = ArrayReader(seen, self.path) if isinstance(seen, ArrayType) else None
         unpack = msgspec.msgpack.Decoder(ext_hook=view_hook).decode
         self.json, self.lax, self.packed = reader.json, reader.lax, Raw
         self.after = lambda value: reader.lists(value, exact=True)

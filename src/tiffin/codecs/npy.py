@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from tiffin.spec.types import ArrayType
 
 MAX_HEADER = 10_000
 MAX_DIMS = 32
+_CACHED_HEADER = 256  # bytes; clients send the same header again and again
 MAX_EMPTY = 1_024  # an array without bytes must not name more rows than this: they would cost memory all the same
 EXT_ARRAY = 1
 
@@ -61,27 +63,38 @@ def read_head(data: bytes | bytearray | memoryview, total: int, path: str = "") 
     Raises:
         Error: INVALID_INPUT: not `.npy`, Python objects, text or records in it, or not as many bytes as it says.
     """
-    head = bytes(data[: MAX_HEADER + 12])
-    if head[:6] != _MAGIC or len(head) < 10:
+    start = bytes(data[:12])
+    if start[:6] != _MAGIC or len(start) < 12:
         raise invalid(path, "not a .npy file")
-    if head[6] == 1:
-        start, length = 10, int.from_bytes(head[8:10], "little")
-    elif head[6] in (2, 3) and len(head) >= 12:
-        start, length = 12, int.from_bytes(head[8:12], "little")
+    if start[6] == 1:
+        begin, length = 10, int.from_bytes(start[8:10], "little")
+    elif start[6] in (2, 3):
+        begin, length = 12, int.from_bytes(start[8:12], "little")
     else:
-        raise invalid(path, f".npy version {head[6]} is not known: save it with numpy.save")
+        raise invalid(path, f".npy version {start[6]} is not known: save it with numpy.save")
     if length > MAX_HEADER:
         raise invalid(path, f".npy header of {length} bytes: {MAX_HEADER} at most")
-    found = _HEADER.fullmatch(head[start : start + length])
-    if found is None or len(head) < start + length:
+    text = bytes(data[begin : begin + length])
+    found = _parsed(text) if length <= _CACHED_HEADER else _parse(text)
+    if found is None or len(text) < length:
         raise invalid(
             path, ".npy header is not that of a plain array of numbers (Python objects and records are refused)"
         )
+    code, fortran, shape = found
+    return _checked(code, shape, fortran, begin + length, total - begin - length, path)
+
+
+def _parse(text: bytes) -> tuple[str, bool, tuple[int, ...]] | None:
+    """Return type string, order and shape of a header, None for any other than a plain array's."""
+    found = _HEADER.fullmatch(text)
+    if found is None:
+        return None
     order, kind, size, fortran, shape = found.groups()
     sizes = tuple(int(part) for part in shape.split(b",") if part.strip())
-    return _checked(
-        (order + kind + size).decode(), sizes, fortran == b"True", start + length, total - start - length, path
-    )
+    return (order + kind + size).decode(), fortran == b"True", sizes
+
+
+_parsed = lru_cache(256)(_parse)
 
 
 def read_ext(data: bytes | memoryview, path: str = "") -> tuple[ArrayHead, memoryview]:

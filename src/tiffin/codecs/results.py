@@ -62,7 +62,7 @@ class ResultCodec:
         own = accept < 0 or bool(self._name)
         if type(value) is str and (own or accept == _TEXT):
             return (value.encode(), _TEXT, self._name)
-        if isinstance(value, bytes | bytearray | memoryview) and (own or accept in (_BYTES, _TEXT)):
+        if _is_bytes(value) and (own or accept in (_BYTES, _TEXT)):
             return (bytes(value), _BYTES, self._name)
         if accept == _MSGPACK and not self._name:
             return (_encode_msgpack(value), _MSGPACK, "")
@@ -191,7 +191,7 @@ class ResultCodec:
             data: bytes
             if isinstance(item, str):
                 data = item.encode()
-            elif isinstance(item, bytes | bytearray | memoryview):
+            elif _is_bytes(item):
                 data = bytes(item) if media != _SSE else _encode_json(item)
             else:
                 data = _encode_json(item)
@@ -202,6 +202,10 @@ class ResultCodec:
             return b"data: %b\n\n" % data
         except Exception as error:  # wall: the user's own types write themselves here
             raise self._bad(error) from error
+
+
+def _is_bytes(value: Any) -> TypeGuard[bytes]:
+    return isinstance(value, bytes | bytearray | memoryview)
 
 
 def _is_dict(value: Any) -> TypeGuard[dict[Any, Any]]:

@@ -208,7 +208,7 @@ class MethodCodec(ResultCodec):
         except FAILURES:
             return None
         field = self._fields[0]
-        array = None if field.array is None else field.array.try_rows(rows)
+        array = None if field.joined is None else field.joined.try_lists(rows, exact=True)
         return None if array is None else DecodedBatch({field.name: array}, counts, {}, [])
 
     def _rows(self, arguments: dict[str, Any]) -> int:
