@@ -51,7 +51,7 @@ class ResultCodec:
         """
         try:
             if accept == _JSON and not self._name:
-                return (_encode_json(value), _JSON, "")
+                return (_json(value), _JSON, "")
             return self._encode_as(value, accept)
         except Error:
             raise
@@ -65,10 +65,10 @@ class ResultCodec:
         if _is_bytes(value) and (own or accept in (_BYTES, _TEXT)):
             return (bytes(value), _BYTES, self._name)
         if accept == _MSGPACK and not self._name:
-            return (_encode_msgpack(value), _MSGPACK, "")
+            return (encode_msgpack(value), _MSGPACK, "")
         if accept == _NPY and not self._name and hasattr(value, "__array__"):
             return (_npy(value), _NPY, "")
-        return (_encode_json(value), _JSON, self._name)
+        return (_json(value), _JSON, self._name)
 
     def _bad(self, error: Exception) -> Error:
         if isinstance(error, RecursionError):
@@ -185,16 +185,16 @@ class ResultCodec:
         """
         try:
             if media == _MSGPACK:
-                return _encode_msgpack(item)
+                return encode_msgpack(item)
             if media == _NDJSON:
-                return _encode_json(item) + b"\n"
+                return _json(item) + b"\n"
             data: bytes
             if isinstance(item, str):
                 data = item.encode()
             elif _is_bytes(item):
-                data = bytes(item) if media != _SSE else _encode_json(item)
+                data = bytes(item) if media != _SSE else _json(item)
             else:
-                data = _encode_json(item)
+                data = _json(item)
             if media != _SSE:
                 return data
             if b"\n" in data or b"\r" in data:
@@ -279,8 +279,8 @@ def _msgpack_hook(value: Any) -> Any:
 
 
 _json = msgspec.json.Encoder(enc_hook=_json_hook).encode
-_encode_json = _json
-_encode_msgpack = msgspec.msgpack.Encoder(enc_hook=_msgpack_hook).encode
+
+encode_msgpack = msgspec.msgpack.Encoder(enc_hook=_msgpack_hook).encode
 
 
 def _npy(value: Any) -> bytes:
