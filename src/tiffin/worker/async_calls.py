@@ -6,7 +6,7 @@ Owns nothing beyond one waiting call. A cancelled waiter cancels its call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from tiffin.messages.link import Data, End, Media
@@ -35,17 +35,22 @@ class _Box:
         return await self._answers.get()
 
 
-async def call(session: Session | None, request: Request) -> Any:
-    """Call, wait, and return the value; see `OutgoingCall` for what it raises."""
-    box = _Box()
-    outgoing = OutgoingCall(session, request, box.put)
+async def call(session: Session | None, requests: Sequence[Request]) -> list[Any]:
+    """Call, wait, and return the values, in order; the first failure cancels the others. Raises what `OutgoingCall` does."""
+    waiting: list[tuple[OutgoingCall, _Box]] = []
     try:
-        return outgoing.result(await box.get())
-    except BaseException:
-        outgoing.cancel()
-        raise
+        for request in requests:
+            box = _Box()
+            waiting.append((OutgoingCall(session, request, box.put), box))
+        values: list[Any] = []
+        for outgoing, box in waiting:
+            answer = await box.get()
+            outgoing.forget()
+            values.append(outgoing.result(answer))
+        return values
     finally:
-        outgoing.forget()
+        for outgoing, _box in waiting:
+            outgoing.cancel()  # does nothing for those that were answered
 
 
 async def call_stream(session: Callable[[], Session | None], request: Request) -> AsyncIterator[Any]:

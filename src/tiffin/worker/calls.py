@@ -7,7 +7,7 @@ run travel with them. Blocking for sync methods; awaitable and async iterators a
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -140,17 +140,22 @@ class OutgoingCall:
         )
 
 
-def call(session: Session | None, request: Request) -> Any:
-    """Call, wait, and return the value; see `OutgoingCall` for what it raises."""
-    box: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-    outgoing = OutgoingCall(session, request, box.put)
+def call(session: Session | None, requests: Sequence[Request]) -> list[Any]:
+    """Call, wait, and return the values, in order; the first failure cancels the others. Raises what `OutgoingCall` does."""
+    waiting: list[tuple[OutgoingCall, queue.SimpleQueue[Answer]]] = []
     try:
-        return outgoing.result(_next(outgoing, box))
-    except BaseException:
-        outgoing.cancel()
-        raise
+        for request in requests:
+            box: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+            waiting.append((OutgoingCall(session, request, box.put), box))
+        values: list[Any] = []
+        for outgoing, box in waiting:
+            answer = _next(outgoing, box)
+            outgoing.forget()
+            values.append(outgoing.result(answer))
+        return values
     finally:
-        outgoing.forget()
+        for outgoing, _box in waiting:
+            outgoing.cancel()  # does nothing for those that were answered
 
 
 def call_stream(session: Callable[[], Session | None], request: Request) -> Iterator[Any]:

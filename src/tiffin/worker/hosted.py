@@ -51,6 +51,10 @@ class Codec(Protocol):
         """Return the joined arguments of several calls."""
         ...
 
+    def split(self, result: Any, counts: Sequence[int]) -> list[Any]:
+        """Return each member's part of a result; raises Error(BAD_OUTPUT) where the rows cannot be told apart."""
+        ...
+
     def encode(self, value: Any, accept: int) -> Encoded:
         """Return the body of one answer; raises Error(BAD_OUTPUT)."""
         ...

@@ -5,11 +5,11 @@ Owns the cutting of joined arguments along the batch dimension; never runs anyth
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
-from tiffin.errors import Code, Error
 from tiffin.spec.service import MethodSpec
 
 
@@ -34,40 +34,30 @@ def row_parts(
         yield part, end - start
 
 
-def join_parts(spec: MethodSpec, results: Sequence[tuple[Any, int]]) -> Any:
-    """Join the results of parts.
+def join_parts(values: Sequence[Any], dim: int) -> Any:
+    """Join the results of parts: arrays, lists, or dicts and tuples of these.
 
     Args:
-        spec: whose results. results: each with the rows that its part had.
-
-    Raises:
-        Error: BAD_OUTPUT, a part's result has another number of rows.
+        values: results, all of one kind. dim: batch dimension.
     """
-    for result, rows in results:
-        returned = _rows(result, spec.batch_dim)
-        if returned != rows:
-            raise Error(
-                f"method {spec.name!r} got {rows} rows and returned {'no rows' if returned is None else returned}",
-                code=Code.BAD_OUTPUT,
-            )
-    values = [result for result, _rows_ in results]
-    if all(hasattr(value, "dtype") and hasattr(value, "shape") for value in values):
-        import numpy as np  # loaded already: these are arrays
+    first = values[0]
+    kind = type(first)
+    if issubclass(kind, dict):
+        return {key: join_parts([value[key] for value in values], dim) for key in first}
+    if issubclass(kind, tuple):
+        return tuple(join_parts(column, dim) for column in zip(*values, strict=True))
+    if issubclass(kind, list):
+        return list(chain.from_iterable(values))
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(first, torch.Tensor):
+        return torch.cat(list(values), dim)
+    import numpy as np  # loaded already: these are arrays
 
-        return np.concatenate([np.asarray(value) for value in values], axis=spec.batch_dim)
-    return list(chain.from_iterable(values))
+    return np.concatenate([np.asarray(value) for value in values], axis=dim)
 
 
 def _cut(value: Any, dim: int, start: int, end: int) -> Any:
     """Return rows of a list or of an array."""
-    if dim == 0 or isinstance(value, list):
+    if dim == 0:  # lists have their rows there
         return value[start:end]
     return value[(slice(None),) * dim + (slice(start, end),)]
-
-
-def _rows(value: Any, dim: int) -> int | None:
-    """Return the number of rows of a result, None for what has none."""
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return int(shape[dim]) if len(shape) > dim else None
-    return len(cast("list[Any]", value)) if isinstance(value, list | tuple) else None

@@ -158,7 +158,8 @@ class _JoinedRun:
         limit = method.spec.max_batch_size
         if len(counts) == 1 and counts[0] > limit:
             parts = row_parts(method.spec, arguments, counts[0], limit)
-            return join_parts(method.spec, [(self._once(run, part), size) for part, size in parts])
+            split = method.codec.split  # checks that a part's result has the part's rows
+            return join_parts([split(self._once(run, part), [size])[0] for part, size in parts], method.spec.batch_dim)
         return self._once(run, arguments)
 
     def _once(self, run: Run, arguments: dict[str, Any]) -> Any:

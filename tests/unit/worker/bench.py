@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -99,14 +100,15 @@ class JsonCodec:
         except TypeError as error:
             raise Error(f"cannot be sent: {error}", code=Code.BAD_OUTPUT) from None
 
-    def encode_batch(self, result: Any, counts: Sequence[int], accepts: Sequence[int]) -> list[Encoded | Error]:
+    def split(self, result: Any, counts: Sequence[int]) -> list[Any]:
         if len(result) != sum(counts):
             raise Error(f"{sum(counts)} rows in, {len(result)} out", code=Code.BAD_OUTPUT)
+        ends = list(accumulate(counts))
+        return [result[end - count : end] for end, count in zip(ends, counts, strict=True)]
+
+    def encode_batch(self, result: Any, counts: Sequence[int], accepts: Sequence[int]) -> list[Encoded | Error]:
         encoded: list[Encoded | Error] = []
-        at = 0
-        for count, accept in zip(counts, accepts, strict=True):
-            rows = result[at : at + count]
-            at += count
+        for rows, accept in zip(self.split(result, counts), accepts, strict=True):
             failed = next((row for row in rows if isinstance(row, Failed)), None)
             encoded.append(failed.error if failed is not None else self.encode(rows, accept))
         return encoded
@@ -201,4 +203,4 @@ class Bench:
             self.got = self.end.outbox.get(timeout=WAIT_S)
         message: Any = self.got.pop(0)
         assert isinstance(message, kind), message
-        return message  # type: ignore[no-any-return]
+        return message

@@ -1,0 +1,88 @@
+"""The worker process: `python -m tiffin.worker.main`, told what to do by the environment variable TIFFIN_WORKER.
+
+Owns the order of its life: settle, connect, load, serve, end. Exit status 0 after SIGTERM; 86 when the class is not the one that
+was described; 70 when the service's own code raised while it was loaded; 64 for a wrong setup.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+from tiffin.errors import UsageError
+from tiffin.link.ends import WorkerEnd
+from tiffin.link.socket_end import connect_worker
+from tiffin.messages.link import PROTOCOL, Hello, Welcome
+from tiffin.service.load import load_service, user_traceback
+from tiffin.worker.load import OtherSpec, host
+from tiffin.worker.loop import Worker
+from tiffin.worker.process import freeze_memory, settle
+from tiffin.worker.setup import EXIT_LOAD_FAILED, EXIT_OTHER_SPEC, WorkerSetup, read_setup
+
+
+def main() -> int:
+    """Live as a worker; return the exit status."""
+    try:
+        setup = read_setup(os.environ)
+    except UsageError as error:
+        return _say(error)
+    settle(setup.service, setup.worker, setup.device, setup.life_fd)
+    logging.basicConfig(format=f"%(levelname)s {setup.service}/{setup.worker}: %(message)s", level=logging.WARNING)
+    worker = Worker(lambda: _connect(setup))
+    signal.signal(signal.SIGTERM, _leave)
+    worker.start()
+    started = time.perf_counter()
+    try:
+        worker.prepare(host(load_service(setup.target, setup.app_dir), worker.session, digest=setup.digest))
+    except OtherSpec as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_OTHER_SPEC
+    except UsageError as error:
+        return _say(error)
+    except Exception as error:  # wall: the user's own module, __init__ and hooks
+        sys.stderr.write(f"{user_traceback(error)}\nerror: service {setup.service} could not be loaded\n")
+        return EXIT_LOAD_FAILED
+    freeze_memory()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    worker.serve(time.perf_counter() - started)
+    return 0
+
+
+def _connect(setup: WorkerSetup) -> tuple[WorkerEnd, Welcome]:
+    hello = Hello(
+        PROTOCOL,
+        setup.worker,
+        setup.epoch,
+        os.getpid(),
+        setup.service,
+        setup.generation,
+        setup.digest,
+        setup.device,
+    )
+    return connect_worker(setup.link, hello)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    """End in the middle of loading: nothing was promised to anybody yet."""
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _say(error: UsageError) -> int:
+    sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(status)
