@@ -6,14 +6,14 @@ are generated from here. Seconds and bytes are named in the field.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Seconds = Annotated[float, Meta(gt=0)]
-Delay = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]  # a year: no timer takes "inf"
+Delay = Annotated[float, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -51,7 +51,7 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         "tiffin-timeout-ms",
     )
     cors_credentials: Annotated[bool, doc('Whether browsers may send cookies; not together with "*".')] = False
-    cors_max_age_s: Annotated[int, doc("How long a browser may keep a preflight answer.")] = 600
+    cors_max_age_s: Annotated[int, Meta(ge=0), doc("How long a browser may keep a preflight answer.")] = 600
     tls_certificate: Annotated[str, doc("PEM file with the certificate chain; turns TLS on.")] = ""
     tls_key: Annotated[str, doc("PEM file with the private key.")] = ""
 
@@ -75,7 +75,7 @@ class WorkersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Worker processes: number, device, watching."""
 
     count: Annotated[
-        int | None, Meta(description="Worker processes per service; none: what the service says, else 1.")
+        Count | None, Meta(description="Worker processes per service; none: what the service says, else 1.")
     ] = None
     device: Annotated[str, doc("auto, cpu, cuda, or GPU numbers such as 0,1.")] = "auto"
     beat_s: Annotated[Seconds, doc("Pause between two signs of life.")] = 0.5
@@ -91,7 +91,7 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The connection between engine and workers."""
 
     arena_bytes: Annotated[
-        int, Meta(description="Shared memory for large payloads; used as needed; 0 turns it off.")
+        int, Meta(ge=0, description="Shared memory for large payloads; used as needed; 0 turns it off.")
     ] = 268_435_456
     arena_threshold_bytes: Annotated[Count, doc("Payloads from this size on go through the arena.")] = 32_768
     window_bytes: Annotated[Count, doc("Bytes of a stream that may be under way to a slow reader.")] = 262_144
@@ -100,7 +100,7 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Logs, to stderr."""
 
-    level: Annotated[str, doc("debug, info, warning or error.")] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], doc("Least serious kind of line to write.")] = "info"
     access: Annotated[bool, doc("One line per request.")] = False
 
 

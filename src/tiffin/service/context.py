@@ -21,7 +21,7 @@ class CallInfo:
 
     request_id: str
     attempt: int = 1
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
