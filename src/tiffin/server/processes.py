@@ -154,10 +154,14 @@ def reap_strangers(own: set[int]) -> None:
 
 
 class OomCount:
-    """Tells whether the kernel's out-of-memory killer struck in our control group since it was last asked."""
+    """Tells whether the kernel's out-of-memory killer struck since it was last asked.
 
-    def __init__(self) -> None:
-        self._path = _oom_file()
+    Args:
+        path: file that counts; by default that of our control group (v2, v1), else of the whole machine.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or _oom_file()
         self._seen = self._read()
 
     def rose(self) -> bool:

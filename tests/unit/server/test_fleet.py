@@ -16,6 +16,7 @@ from tiffin.messages.control import KillWorker, ServiceFailed, WorkerDied, Worke
 from tiffin.server.fleet import Fleet, Generation, Launch, death
 from tiffin.server.loop import Loop, Timer
 from tiffin.server.placer import WorkerOrder
+from tiffin.server.processes import OomCount
 from tiffin.server.report import Report
 from tiffin.spec.service import Application, ServiceSpec
 from tiffin.worker.setup import EXIT_OTHER_SPEC
@@ -299,3 +300,19 @@ def test_a_process_that_cannot_be_started_is_tried_again(house):
 )
 def test_the_cause_of_a_death(status, asked, oom, expected):
     assert death(status, asked, oom=oom) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["low 0\noom 2\noom_kill {}\n", "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n", "nr_dirty 9\noom_kill {}\n"],
+)
+def test_the_kernels_count_is_asked_again(tmp_path, text):
+    path = tmp_path / "memory.events"
+    path.write_text(text.format(3))
+    count = OomCount(path)
+    assert not count.rose()
+    path.write_text(text.format(4))
+    assert count.rose()
+    assert not count.rose()
+    path.unlink()
+    assert not count.rose()
