@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from tiffin.link.arena import Arena
 from tiffin.link.frames import BadFrame, FrameReader, decode_link, encode_frame
@@ -63,8 +63,7 @@ class SocketEngineLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport (asyncio calls this)."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are none by inheritance
 
     def data_received(self, data: bytes) -> None:
         """Cut frames and hand their messages on (asyncio calls this)."""
