@@ -8,7 +8,13 @@ from tiffin.gpu.inventory import Device, Inventory, visible
 
 
 def board(index: int, **changes) -> Device:
-    facts: dict[str, Any] = {"uuid": f"GPU-{index}{index}", "index": index, "name": "H200", "memory_total": 100, "memory_free": 100}
+    facts: dict[str, Any] = {
+        "uuid": f"GPU-{index}{index}",
+        "index": index,
+        "name": "H200",
+        "memory_total": 100,
+        "memory_free": 100,
+    }
     return Device(**(facts | changes))
 
 
