@@ -78,6 +78,7 @@ class Generation:
 def method_policy(method: MethodSpec, traffic: TrafficConfig) -> MethodPolicy:
     """Return what the scheduler needs to know of a method."""
     return MethodPolicy(
+        name=method.name,
         batchable=method.batchable,
         max_rows=method.max_batch_size if method.batchable else 1,
         max_latency_s=method.max_latency_s,
