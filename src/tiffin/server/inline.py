@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 import uvloop
@@ -104,8 +104,9 @@ class InlineServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_JOIN_S)
 
-    def __enter__(self) -> InlineServer:
-        return self.start()
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -183,7 +184,7 @@ class InlineServer:
     def _work(self, worker: Worker, service: type) -> None:
         try:
             worker.run(lambda: host(service, worker.session))
-        except BaseException as error:  # noqa: BLE001  wall: the user's __init__ may raise anything; `start` raises it
+        except BaseException as error:  # wall: the user's __init__ may raise anything; `start` raises it
             self._problem = error
             self._loaded.release()
 
