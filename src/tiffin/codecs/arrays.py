@@ -254,10 +254,18 @@ def inner_hook(cls: type, value: Any) -> Any:
 
     Raises:
         NotImplementedError: another class than np.ndarray.
+        ValueError: no array can be made of the value.
     """
     if cls is not np.ndarray:
         raise NotImplementedError(f"{cls.__name__} cannot be read")
-    return value if is_array(value) else _ANY_ARRAY.lists(value)
+    if is_array(value):
+        return value
+    try:
+        return _ANY_ARRAY.lists(value)
+    except Error as error:
+        wrong = error.details[0]
+        # msgspec adds the path that leads here.
+        raise ValueError(wrong["reason"] + (f" (in {wrong['path']})" if wrong["path"] else "")) from error
 
 
 def as_array(value: Any) -> Array:
