@@ -41,7 +41,7 @@ def join_parts(values: Sequence[Any], dim: int) -> Any:
         values: results, all of one kind. dim: batch dimension.
     """
     first = values[0]
-    kind = type(first)
+    kind: type[Any] = type(first)
     if issubclass(kind, dict):
         return {key: join_parts([value[key] for value in values], dim) for key in first}
     if issubclass(kind, tuple):

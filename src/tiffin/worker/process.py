@@ -16,9 +16,9 @@ import threading
 import setproctitle
 
 _PR_SET_PDEATHSIG = 1
-# A thread that wants the interpreter waits this long before it asks for it (Python's default is 5 ms). The reader takes cancels
-# and the next batch while a method computes in pure Python; for work in numpy or PyTorch, which let go by themselves, it changes
-# nothing. Measured on two cores: a method of 3 ms of pure Python gets its next batch 4.5 ms earlier and costs under 1 % more.
+# A thread that wants the interpreter waits this long before it asks for it; Python's default is 5 ms. Async calls, streams and the
+# reader of cancels live beside compute methods in pure Python (numpy and PyTorch let go by themselves). Measured on two cores: an
+# async call beside such a method takes 1.5 ms instead of 6.6 ms, and the method itself no longer than before.
 _SWITCH_S = 0.0005
 
 
