@@ -50,12 +50,12 @@ def refuse_slow(now: float, ticket: Ticket, method: Method, workers: Sequence[Wo
         wait += lane.running_s / 2  # on average half of each is over
     compute = method.predict(ticket.rows)
     if method.batchable:
-        # What waits for less than a full batch runs together with this call.
+        # What waits for less than a full batch runs together with this call, and so do others that come until then.
         rest = method.queued_rows % method.room
         wait -= rest * method.unit_s
-        compute = method.predict(max(ticket.rows, min(method.room, rest + ticket.rows)))
+        company = min(method.room, max(rest + ticket.rows, method.recent_rows))
+        compute = method.predict(max(ticket.rows, company))
     wait = max(0.0, wait) * MARGIN / lane.slots
-    compute = method.predict(ticket.rows)
     allowed = ticket.due - now
     if wait + compute <= allowed:
         return None

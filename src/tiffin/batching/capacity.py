@@ -166,6 +166,17 @@ class Worker:
             return min(ends)
         return ends[staged]
 
+    def start_in_s(self, now: float) -> float:
+        """Return the predicted seconds until the first staged batch starts; infinite if unknown."""
+        return min(batch.remaining_s(now) for batch in self.running[0].values())
+
+    def is_stuck(self, now: float) -> bool:
+        """Return whether all its compute slots are taken by batches that run much longer than predicted."""
+        running = self.running[0]
+        return len(running) >= self.slots[0] and all(
+            batch.predicted and batch.remaining_s(now) == inf for batch in running.values()
+        )
+
     def started(self) -> list[Batch]:
         """Return all batches that run."""
         return [batch for running in self.running for batch in running.values()]

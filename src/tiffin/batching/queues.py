@@ -70,8 +70,9 @@ class Method:
     Attributes:
         index: its number. policy: as told. lane: number of its lane. batchable: as in the policy.
         room: most rows of a batch now (batchable), or most calls of a frame.
-        unit_s: predicted seconds of one row in a full batch. single_s: of one row alone.
+        unit_s: predicted seconds of one row in a full batch. full_s: of a full batch, or of one call if unbatchable.
         inner, outer: waiting sub-calls, and calls from outside. queued, queued_rows: both together.
+        recent_rows: rows of its latest batch.
         tag: compute seconds it was given, in the lane's virtual time: the smallest is served next.
     """
 
@@ -88,8 +89,9 @@ class Method:
         "profile",
         "queued",
         "queued_rows",
+        "recent_rows",
         "room",
-        "single_s",
+        "full_s",
         "tag",
         "unit_s",
     )
@@ -105,11 +107,12 @@ class Method:
         self.room = self._rows
         self.profile = Profile(self._rows)
         self.unit_s = 0.0
-        self.single_s = 0.0
+        self.full_s = 0.0
         self.inner = CallQueue()
         self.outer = CallQueue()
         self.queued = 0
         self.queued_rows = 0
+        self.recent_rows = 0
         self.tag = 0.0
 
     def observe(self, now: float, compute_s: float, rows: int, split_s: float) -> None:
@@ -118,7 +121,7 @@ class Method:
         if not self.batchable:
             each = compute_s / rows
             profile.observe(1, each)
-            self.unit_s = self.single_s = each = profile.predict(1)
+            self.unit_s = self.full_s = each = profile.predict(1)
             if self.lane.number == 0:
                 self.room = FRAME_CALLS if each * FRAME_CALLS <= FRAME_S else max(1, int(FRAME_S / each))
             return
@@ -126,8 +129,8 @@ class Method:
         if split_s > SPLIT_SHARE * compute_s:
             self.room = max(1, self.room // 2)
             self._halved_until = now + HALVED_S
-        self.single_s = profile.predict(1)
-        self.unit_s = profile.predict(self.room) / self.room
+        self.full_s = profile.predict(self.room)
+        self.unit_s = self.full_s / self.room
 
     def predict(self, rows: int) -> float:
         """Return the predicted seconds for `rows` rows, or for so many calls of an unbatchable method; 0 if unknown."""
@@ -143,11 +146,11 @@ class Method:
         """Return the call that is served next."""
         return self.inner.head() or self.outer.head()
 
-    def take(self, now: float, room: int, late: list[Ticket]) -> list[Ticket]:
+    def take(self, now: float, start: float, room: int, late: list[Ticket]) -> list[Ticket]:
         """Take the next calls, in order: as many as fit together, at least one if any waits.
 
         Args:
-            now: the time.
+            now: the time. start: when the batch is predicted to start.
             room: most rows; a first call with more is taken alone. A call that is not idempotent is taken alone.
             late: calls that came up but can't be done in time any more are put here instead.
 
@@ -156,7 +159,7 @@ class Method:
         """
         calls: list[Ticket] = []
         rows = 0
-        horizon = now + self.predict(min(self.queued_rows, room))
+        horizon = start + self.predict(min(self.queued_rows, room))
         for queue in (self.inner, self.outer):
             entries = queue.entries
             while entries:

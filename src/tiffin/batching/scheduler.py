@@ -7,6 +7,7 @@ Times in CLOCK_MONOTONIC seconds. Events only change state; `schedule` gives wai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from tiffin.batching.admission import refuse_full, refuse_slow
 from tiffin.batching.capacity import ABORT_GRACE_S, Batch, Worker
@@ -18,7 +19,8 @@ from tiffin.batching.queues import CallQueue, Lane, Method
 from tiffin.errors import Code
 
 LANES = {"compute": 0, "async": 1, "stream": 2}
-AHEAD_S = 0.01  # a frame of unbatchable calls waits behind so much work at most: another worker may be free first
+AHEAD_S = 0.01  # unbatchable calls are sent ahead behind so much work: behind more, another worker may be free first
+TWO_FRAMES = 16  # from so many on, waiting calls are sent in two frames: one runs while the other one's answers go out
 RECALL_GAIN_S = 0.002  # a staged batch is called back if it would wait longer than this while another worker is idle
 
 
@@ -103,7 +105,7 @@ class Scheduler:
             ):
                 return refuse_full(ticket, lane, limits, self.queued_calls)
             # A cheap bound first; only calls that may be too many pay for the exact look.
-            if lane.slots and (lane.queued_s + lane.running_s) * 1.25 / lane.slots + method.single_s + cost + now > due:
+            if lane.slots and (lane.queued_s + lane.running_s) * 1.25 / lane.slots + method.full_s + cost + now > due:
                 refused = refuse_slow(now, ticket, method, self._usable)
                 if refused is not None:
                     return refused
@@ -343,7 +345,9 @@ class Scheduler:
             room = method.room
             if free > 1:
                 room = min(room, -(-method.queued_rows // free))
-            self._take(now, best, method, room, out)
+            if not method.batchable and method.queued_rows >= TWO_FRAMES:
+                room = min(room, -(-method.queued_rows // (2 * free)))
+            self._take(now, 0.0, best, method, room, out)
 
     def _stage(self, now: float, lane: Lane, out: list[Instruction]) -> None:
         """Send batches ahead to busy workers, so that they need not wait for the next one."""
@@ -366,12 +370,14 @@ class Scheduler:
                 return
             method.recover(now)
             room = method.room
-            if soonest > self._transfer_s:
-                if method.queued_rows < room or not (method.batchable or soonest <= AHEAD_S):
+            if method.batchable:
+                if soonest > self._transfer_s and method.queued_rows < room:
                     return
-            elif open_workers > 1 and not method.batchable:
+            elif soonest > AHEAD_S:
+                return
+            elif open_workers > 1:
                 room = min(room, -(-method.queued_rows // open_workers))
-            self._take(now, best, method, room, out)
+            self._take(now, soonest if soonest < inf else 0.0, best, method, room, out)
 
     def _fill_singles(self, now: float, lane: Lane, out: list[Instruction]) -> None:
         """Give async calls or streams, one by one, to the worker that runs the fewest."""
@@ -389,7 +395,7 @@ class Scheduler:
             if lane.alone.live:
                 self._give_alone(now, best, lane.alone, out)
             else:
-                self._take(now, best, lane.choose(), 1, out)
+                self._take(now, 0.0, best, lane.choose(), 1, out)
 
     def _isolate(self, now: float, out: list[Instruction]) -> None:
         """Keep one worker free for calls that died in company twice, and give it one of them at a time."""
@@ -402,10 +408,12 @@ class Scheduler:
             self._ward = None  # it takes other work as soon as the last of them is over
             self._count_capacity()
 
-    def _take(self, now: float, worker: Worker, method: Method, room: int, out: list[Instruction]) -> None:
+    def _take(
+        self, now: float, start_in: float, worker: Worker, method: Method, room: int, out: list[Instruction]
+    ) -> None:
         """Form a batch of a method's next calls and give it to a worker; calls that can't be in time are ended instead."""
         late: list[Ticket] = []
-        calls = method.take(now, room, late)
+        calls = method.take(now, now + start_in + self._transfer_s, room, late)
         lane = method.lane
         for ticket in calls:
             lane.leave(method, ticket)
@@ -465,6 +473,7 @@ class Scheduler:
         lane.queued_s = lane.queued_s - cost if lane.queued or lane.alone.live else 0.0
         batch = Batch(number, worker, method, calls, rows, method.predict(rows))
         batch.solo = solo
+        method.recent_rows = rows
         if exclusive:
             batch.exclusive = worker.exclusive = True
         lane.running_s += batch.predicted
@@ -476,11 +485,16 @@ class Scheduler:
         out.append(Dispatch(worker.id, number, method.index, ids, calls[0].attempts))
 
     def _recall_waiting(self, now: float, out: list[Instruction]) -> None:
-        """Call staged batches back that would wait long, while another worker could start them at once."""
-        if not any(len(worker.running[0]) < worker.slots[0] for worker in self._usable):
+        """Call staged batches back that would wait long while another worker could run them.
+
+        That is one with a free slot, or, for a batch behind one that takes much longer than predicted, any that gets on.
+        """
+        idle = any(len(worker.running[0]) < worker.slots[0] for worker in self._usable)
+        moving = idle or not all(worker.is_stuck(now) for worker in self._usable)
+        if not moving:
             return
         for worker in self._workers.values():
-            if worker.staged and min(batch.remaining_s(now) for batch in worker.running[0].values()) > RECALL_GAIN_S:
+            if worker.staged and (worker.is_stuck(now) or (idle and worker.start_in_s(now) > RECALL_GAIN_S)):
                 for batch in worker.staged:
                     if not batch.recalling:
                         batch.recalling = True

@@ -378,6 +378,25 @@ def test_a_recalled_batch_that_started_after_all_finishes_as_usual() -> None:
     assert desk.scheduler.backlog_s(1) == 0
 
 
+def test_a_batch_behind_a_stuck_one_is_called_back_for_any_worker_that_gets_on() -> None:
+    desk = stuck_desk()
+    desk.now += 0.02
+    desk.arrive(21)
+    assert desk.schedule() == [Dispatch(2, 5, 0, [21]), Recall(1, 4)]
+    desk.scheduler.recalled(desk.now, 1, 4)
+    assert desk.schedule() == []
+    desk.now += 0.01
+    desk.ran(2, 5, 21, compute_s=0.01)
+    assert desk.schedule() == [Dispatch(2, 6, 0, [11, 12, 13, 14])]
+
+
+def test_nothing_is_called_back_while_all_are_stuck() -> None:
+    desk = stuck_desk()
+    desk.arrive(21)
+    assert desk.schedule() == [Dispatch(2, 5, 0, [21])]
+    assert desk.tick(0.2) == []
+
+
 def test_nothing_is_called_back_while_all_are_busy() -> None:
     desk = stuck_desk()
     desk.arrive(21)
