@@ -10,8 +10,11 @@ from tiffin.service.define import Definition, definition_of
 from tiffin.spec.service import Application, ServiceSpec
 
 
-def application_of(service: type) -> Application:
+def application_of(service: type, *, importable: bool = False) -> Application:
     """Return the application whose entry is `service`.
+
+    Args:
+        service: the decorated class. importable: other processes will import it and what it depends on.
 
     Raises:
         SpecError: a service cannot be served, two share a name, or they depend on each other in a circle (the path is named).
@@ -34,6 +37,11 @@ def application_of(service: type) -> Application:
             return
         for dependency in definition.dependencies().values():
             add(dependency.definition, (*path, name))
+        if importable and "<locals>" in definition.target():
+            raise SpecError(
+                f"service {definition.service.__qualname__} is defined inside a function, where a worker cannot import it",
+                hint="define it at the top level of a module, or give it a name there",
+            )
         owners[name] = definition
         specs[name] = definition.spec()
 

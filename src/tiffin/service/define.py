@@ -7,13 +7,14 @@ unless named otherwise.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, cast, overload
 
 from tiffin.errors import SpecError
 from tiffin.service.context import Context
 from tiffin.service.depends import Dependency
-from tiffin.service.options import ApiOptions, Hook, ServiceOptions, check_route
+from tiffin.service.options import ApiOptions, Hook, ServiceOptions, check_route, known_key
 from tiffin.spec.service import MethodSpec, ServiceSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,7 +52,7 @@ class Definition:
         for base in reversed(self.service.__mro__):
             for attribute in vars(base):
                 function = inspect.getattr_static(self.service, attribute)
-                options = getattr(function, _API, None)
+                options = getattr(_inner(function), _API, None)
                 if isinstance(options, ApiOptions):
                     found.setdefault(attribute, ServedMethod(attribute, function, options))
                 elif attribute in found:
@@ -75,23 +76,16 @@ class Definition:
         return found
 
     def target(self) -> str:
-        """Return the import string of the class.
+        """Return the import string of the class, also where a function made it and a module holds it by another name."""
+        cls = self.service
+        names: list[str] = []
+        module = sys.modules.get(cls.__module__)
+        if "<locals>" in cls.__qualname__ and module is not None:
+            names = [name for name, value in vars(module).items() if value is cls]
+        return f"{cls.__module__}:{(names or [cls.__qualname__])[0]}"
 
-        Raises:
-            SpecError: it was defined where an import cannot reach it.
-        """
-        if "<locals>" in self.service.__qualname__:
-            raise SpecError(
-                f"service {self.service.__qualname__} is defined inside a function, where a worker cannot import it",
-                hint="define it at the top level of a module",
-            )
-        return f"{self.service.__module__}:{self.service.__qualname__}"
-
-    def spec(self, *, target: str = "") -> ServiceSpec:
+    def spec(self) -> ServiceSpec:
         """Return the service as data; reads the annotations.
-
-        Args:
-            target: import string to put in, "" for the class's own.
 
         Raises:
             SpecError: it cannot be served as written; the message names what and why.
@@ -114,7 +108,7 @@ class Definition:
         options = self.options
         return ServiceSpec(
             name=self.name,
-            target=target or self.target(),
+            target=self.target(),
             methods=methods,
             workers=options.workers,
             resources=dict(options.resources),
@@ -273,6 +267,7 @@ def api(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         where = getattr(function, "__qualname__", repr(function))
+        known_key(options, ApiOptions.__struct_fields__, f"{where}: @tiffin.api")
         checked = ApiOptions(**options)
         checked.check(where)
         try:
@@ -292,6 +287,15 @@ def on_startup(function: F) -> F:
 def on_shutdown(function: F) -> F:
     """Run this method in each worker after its last call; it may be async."""
     return _hook(function, "shutdown")
+
+
+def _inner(attribute: Any) -> Any:
+    """Return what a static or class method or a property wraps, so that @tiffin.api below it is refused, not overlooked."""
+    if isinstance(attribute, staticmethod | classmethod) and not hasattr(attribute, _API):
+        return cast("Any", attribute).__func__
+    if isinstance(attribute, property):
+        return attribute.fget
+    return cast("Any", attribute)
 
 
 def _hook(function: F, hook: Hook) -> F:

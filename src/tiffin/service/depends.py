@@ -7,9 +7,11 @@ the attribute is an instance of the other class.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
 
+from tiffin.errors import SpecError
 from tiffin.spec.service import MethodSpec
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Caller(Protocol):
 
 
 _installed: list[Caller] = []
+_making = threading.RLock()  # a service loads once, whichever threads ask first; services made by it ask again
 
 
 def install(caller: Caller | None) -> None:
@@ -86,8 +89,12 @@ class Dependency(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> Any:
         if instance is None:
             return self
-        other: Any = Proxy(self.definition, _installed[0]) if _installed else self._service()
-        instance.__dict__[self._name] = other  # found there first from now on: this is no data descriptor
+        name = self._name or _name_in(owner, self)
+        with _making:
+            other = instance.__dict__.get(name)
+            if other is None:
+                other = Proxy.of(self.definition, _installed[0]) if _installed else self._service()
+                instance.__dict__[name] = other  # found there first from now on: this is no data descriptor
         return other
 
 
@@ -99,33 +106,56 @@ def depends(service: type[T]) -> T:
 
     Args:
         service: a class decorated with ``@tiffin.service``.
+
+    Raises:
+        SpecError: it is not such a class.
     """
+    given = cast("object", service)  # the caller may not check its types
+    if not (isinstance(given, type) and "__tiffin__" in vars(given)):
+        raise SpecError(
+            f"tiffin.depends({service!r}) is not given a service", hint="put @tiffin.service before the other class"
+        )
     return cast("T", Dependency(service))
 
 
 class Proxy:
     """The other service as a method sees it in a worker."""
 
-    def __init__(self, definition: Definition, caller: Caller, *, to_async: bool = False) -> None:
-        spec = definition.spec()
-        self._caller = caller
-        self._definition = definition
-        for index, (served, method) in enumerate(zip(definition.methods(), spec.methods, strict=True)):
-            callee = Callee(definition.name, index, method, served.function)
-            self.__dict__[served.attribute] = functools.wraps(served.function)(self._way(callee, to_async=to_async))
+    def __init__(self, service: str, callees: Mapping[str, Callee], caller: Caller, *, to_async: bool) -> None:
+        self._service = service
+        for attribute, callee in callees.items():
+            self.__dict__[attribute] = functools.wraps(callee.function)(_way(callee, caller, to_async=to_async))
+        if not to_async and "to_async" not in callees:
+            self.to_async = Proxy(service, callees, caller, to_async=True)
 
-    @property
-    def to_async(self) -> Proxy:
-        """The same, with every method to be awaited."""
-        return Proxy(self._definition, self._caller, to_async=True)
+    @classmethod
+    def of(cls, definition: Definition, caller: Caller) -> Proxy:
+        """Return the proxy of a service.
+
+        Args:
+            definition: whose. caller: takes the calls.
+        """
+        methods = enumerate(zip(definition.methods(), definition.spec().methods, strict=True))
+        callees = {
+            served.attribute: Callee(definition.name, index, method, served.function)
+            for index, (served, method) in methods
+        }
+        return cls(definition.name, callees, caller, to_async=False)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"service {self._definition.name!r} serves no method {name!r}")
+        raise AttributeError(f"service {self._service!r} serves no method {name!r}")
 
-    def _way(self, callee: Callee, *, to_async: bool) -> Callable[..., Any]:
-        asynchronous = to_async or callee.method.kind in ("async", "async_generator")
-        if callee.method.streams:
-            way: Callable[..., Any] = self._caller.stream_async if asynchronous else self._caller.stream
-        else:
-            way = self._caller.call_async if asynchronous else self._caller.call
-        return lambda *args, **kwargs: way(callee, args, kwargs)
+
+def _way(callee: Callee, caller: Caller, *, to_async: bool) -> Callable[..., Any]:
+    """Return how one method is called."""
+    asynchronous = to_async or callee.method.kind in ("async", "async_generator")
+    if callee.method.streams:
+        way: Callable[..., Any] = caller.stream_async if asynchronous else caller.stream
+    else:
+        way = caller.call_async if asynchronous else caller.call
+    return lambda *args, **kwargs: way(callee, args, kwargs)
+
+
+def _name_in(owner: type, dependency: Dependency[Any]) -> str:
+    """Return the attribute that holds a dependency which was set after the class was made."""
+    return next(name for base in owner.__mro__ for name, value in vars(base).items() if value is dependency)

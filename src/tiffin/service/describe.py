@@ -33,7 +33,7 @@ def describe(target: str, app_dir: str) -> Description:
     Raises:
         SpecError: it cannot be served as written.
     """
-    return Description(application_of(load_service(target, app_dir)), user_files(app_dir))
+    return Description(application_of(load_service(target, app_dir), importable=True), user_files(app_dir))
 
 
 def user_files(app_dir: str) -> list[str]:
@@ -50,9 +50,9 @@ def user_files(app_dir: str) -> list[str]:
             continue
         path = Path(name).resolve()
         foreign = any(path.is_relative_to(place) for place in (*installed, own))
-        if path.is_relative_to(folder) and not (foreign and "site-packages" in path.parts) or not foreign:
-            if not path.is_relative_to(own):
-                files.add(str(path))
+        beside = path.is_relative_to(folder) and "site-packages" not in path.parts
+        if (beside or not foreign) and not path.is_relative_to(own):
+            files.add(str(path))
     return sorted(files)
 
 
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     except UsageError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code
-    except BaseException as error:  # noqa: BLE001  wall: the user's module may raise anything, sys.exit included
+    except BaseException as error:  # wall: the user's module may raise anything, sys.exit included
         sys.stderr.write(f"{user_traceback(error)}\nerror: module {target.partition(':')[0]} cannot be imported\n")
         return 70
     with open(output, "wb") as file:  # noqa: PTH123  a descriptor, not a path
@@ -76,5 +76,6 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # libraries that the user imports may leave threads behind; nobody waits for them

@@ -6,6 +6,7 @@ Owns how the user's module is imported; never builds a spec and never makes an i
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -54,23 +55,21 @@ def load_service(target: str, app_dir: str) -> type:
 
 
 def services_in(module: ModuleType) -> list[type]:
-    """Return the services that a module defines itself."""
-    return [
-        value
+    """Return the services that a module defines itself; where it defines none, those that it imports."""
+    found = {
+        value: None
         for value in vars(module).values()
-        if isinstance(value, type)
-        and value.__module__ == module.__name__
-        and isinstance(vars(value).get("__tiffin__"), Definition)
-    ]
+        if isinstance(value, type) and isinstance(vars(value).get("__tiffin__"), Definition)
+    }
+    return [service for service in found if service.__module__ == module.__name__] or list(found)
 
 
 def user_traceback(error: BaseException) -> str:
     """Return a traceback that begins in the user's own code, not in Tiffin's or the import system's."""
     summary = traceback.TracebackException.from_exception(error)
-    own = str(Path(__file__).parents[1])
-    frames = [
-        frame for frame in summary.stack if not frame.filename.startswith(own) and "importlib" not in frame.filename
-    ]
+    own = f"{Path(__file__).parents[1]}{os.sep}"
+    importing = ("<frozen importlib", f"{Path(importlib.__file__).parent}{os.sep}")
+    frames = [frame for frame in summary.stack if not frame.filename.startswith((own, *importing))]
     summary.stack = traceback.StackSummary.from_list(frames)
     return "".join(summary.format()).rstrip()
 
@@ -79,11 +78,19 @@ def _import(name: str, app_dir: str) -> ModuleType:
     folder = str(Path(app_dir).resolve())
     if not sys.path or sys.path[0] != folder:
         sys.path.insert(0, folder)
+    importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise  # a module that the user's own module wants
         raise SpecError(
             f"no module named {name!r} in {folder}", hint="check the name before the colon, and the folder"
         ) from None
+    wanted = Path(folder, *name.split(".")).with_suffix(".py")
+    loaded = getattr(module, "__file__", None)
+    if wanted.is_file() and (loaded is None or not wanted.samefile(loaded)):
+        raise SpecError(
+            f"{wanted} cannot be imported: Python has a module {name!r} of its own", hint="give the file another name"
+        )
+    return module

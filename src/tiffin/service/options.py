@@ -6,9 +6,10 @@ Owns the value classes that decorated functions and classes carry; never reads a
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -18,6 +19,7 @@ from tiffin.errors import SpecError
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
 _ROUTE = re.compile(r"/[A-Za-z0-9._~/-]{0,255}\Z")
 RESERVED = ("/", "/livez", "/readyz", "/healthz", "/metrics", "/docs", "/schema.json", "/openapi.json")
+WORKERS = ("per_gpu", "cpu_count")
 RESOURCES = ("gpu", "gpu_memory", "gpu_type", "cpu", "memory", "fallback", "exclusive")
 
 
@@ -42,14 +44,22 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             SpecError: names the method, the option and the value.
         """
-        for option in ("max_batch_size", "max_latency_ms", "timeout", "run_limit"):
+        for option in ("batchable", "one_row", "idempotent"):
             value = getattr(self, option)
-            if value is not None and not value > 0:
-                raise SpecError(f"{where}: {option}={value!r} must be above 0")
+            if not isinstance(value, bool):
+                raise SpecError(f"{where}: {option}={value!r} must be True or False")
+        for option, least in (("max_batch_size", 1), ("batch_dim", 0)):
+            check_count(getattr(self, option), least, f"{where}: {option}")
+        for option in ("max_latency_ms", "timeout", "run_limit"):
+            value = getattr(self, option)
+            if value is not None or option == "max_latency_ms":
+                _check_time(value, f"{where}: {option}")
         if self.route is not None:
             check_route(self.route, where)
-        if self.name is not None and not NAME.match(self.name):
-            raise SpecError(f"{where}: name={self.name!r} is not a name", hint="letters, digits, '_', '-' and '.'")
+        check_name(self.name, where)
+        media = cast("object", self.media)
+        if not isinstance(media, str):
+            raise SpecError(f"{where}: media={media!r} must be a content type such as 'audio/wav'")
 
 
 class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,39 +79,99 @@ class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             SpecError: names the class, the option and the value.
         """
-        if self.name is not None and not NAME.match(self.name):
-            raise SpecError(f"{where}: name={self.name!r} is not a name", hint="letters, digits, '_', '-' and '.'")
+        check_name(self.name, where)
         for option in ("threads", "concurrency", "streams"):
-            value = getattr(self, option)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SpecError(f"{where}: {option}={value!r} must be a number from 1 on")
-        if isinstance(self.workers, bool) or (isinstance(self.workers, int) and self.workers < 1):
-            raise SpecError(f"{where}: workers={self.workers!r} must be a number from 1 on, or 'per_gpu'")
-        if isinstance(self.workers, str) and self.workers != "per_gpu":
-            raise SpecError(f"{where}: workers={self.workers!r} is neither a number nor 'per_gpu'")
-        known_key(self.resources, RESOURCES, f"{where}: resources")
-        known_key(self.traffic, TrafficConfig.__struct_fields__, f"{where}: traffic")
+            check_count(getattr(self, option), 1, f"{where}: {option}")
+        self._check_workers(where)
+        for option, known in (("resources", RESOURCES), ("traffic", TrafficConfig.__struct_fields__)):
+            given: object = getattr(self, option)
+            if not isinstance(given, Mapping):
+                raise SpecError(
+                    f"{where}: {option}={given!r} must be a dict", hint=f"known keys are {', '.join(known)}"
+                )
+            known_key(cast("Mapping[str, Any]", given), known, f"{where}: {option}")
+            _check_data(cast("Mapping[str, Any]", given), f"{where}: {option}")
         try:
             msgspec.convert(dict(self.traffic), TrafficConfig)
         except msgspec.ValidationError as error:
             raise SpecError(f"{where}: traffic={dict(self.traffic)!r}: {error}") from None
 
+    def _check_workers(self, where: str) -> None:
+        workers: object = self.workers
+        if workers is None or (isinstance(workers, str) and workers in WORKERS):
+            return
+        if isinstance(workers, list) and workers:
+            if not all(isinstance(one, dict) for one in cast("list[object]", workers)):
+                raise SpecError(
+                    f"{where}: workers={workers!r}: one dict per worker", hint='for example [{"gpus": [0, 1]}]'
+                )
+            _check_data(cast("list[object]", workers), f"{where}: workers")
+        elif isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            words = ", ".join(repr(word) for word in WORKERS)
+            raise SpecError(
+                f"{where}: workers={workers!r} is not a number of workers",
+                hint=f"a number from 1 on, one of {words}, or a list with one dict per worker",
+            )
+
 
 Hook = Literal["startup", "shutdown"]
 
 
-def check_route(route: str, where: str) -> None:
+def check_name(name: object, where: str) -> None:
+    """Refuse a name that messages, metrics and routes cannot carry.
+
+    Raises:
+        SpecError: says what a name is made of.
+    """
+    if name is not None and not (isinstance(name, str) and NAME.match(name)):
+        raise SpecError(
+            f"{where}: name={name!r} is not a name", hint="a letter or '_', then letters, digits, '_', '-' and '.'"
+        )
+
+
+def check_count(value: object, least: int, where: str) -> None:
+    """Refuse what is not a whole number.
+
+    Raises:
+        SpecError: names the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SpecError(f"{where}={value!r} must be a whole number from {least} on")
+
+
+def _check_time(value: object, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise SpecError(f"{where}={value!r} must be a number above 0")
+
+
+def _check_data(value: object, where: str) -> None:
+    """Refuse what cannot be written down: a spec is data."""
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{where}={value!r} holds what JSON cannot say: {error}") from None
+
+
+def check_route(route: object, where: str) -> None:
     """Refuse a path that cannot be a method's.
 
     Raises:
         SpecError: it is not a path, or one of the system's own.
     """
-    if not _ROUTE.match(route) or "//" in route or "/../" in f"{route}/" or "/./" in f"{route}/":
+    if (
+        not isinstance(route, str)
+        or not _ROUTE.match(route)
+        or "//" in route
+        or "/../" in f"{route}/"
+        or "/./" in f"{route}/"
+    ):
         raise SpecError(
             f"{where}: route={route!r} is not a path", hint="start with '/', use letters, digits, '-', '_', '.'"
         )
     if route in RESERVED or route.startswith("/docs/"):
-        raise SpecError(f"{where}: route {route!r} is Tiffin's own", hint=f"not one of {', '.join(RESERVED)}")
+        raise SpecError(
+            f"{where}: route {route!r} is Tiffin's own", hint="give it another one: @tiffin.api(route='/…')"
+        )
 
 
 def known_key(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -112,6 +182,6 @@ def known_key(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> N
     """
     for key in given:
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, 1)
+            nearest = difflib.get_close_matches(str(key), known, 1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
             raise SpecError(f"{where}: unknown key {key!r}", hint=hint)
