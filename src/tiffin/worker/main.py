@@ -1,7 +1,7 @@
 """The worker process: `python -m tiffin.worker.main`, told what to do by the environment variable TIFFIN_WORKER.
 
-Owns the order of its life: settle, connect, load, serve, end. Exit status 0 after SIGTERM; 86 when the class is not the one that
-was described; 70 when the service's own code raised while it was loaded; 64 for a wrong setup.
+Owns the order of its life: settle, connect, load, serve, end. SIGTERM ends it, with exit status 0 once it is
+loaded. Other exit statuses: 86 when the class is not the one that was described; 70 when the service's own code raised while it was loaded; 64 for a wrong setup.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ def main() -> int:
     except UsageError as error:
         return _say(error)
     settle(setup.service, setup.worker, setup.device, setup.life_fd)
-    logging.basicConfig(format=f"%(levelname)s {setup.service}/{setup.worker}: %(message)s", level=logging.WARNING)
+    _log_to_stderr(f"{setup.service}/{setup.worker}")
     worker = Worker(lambda: _connect(setup))
-    signal.signal(signal.SIGTERM, _leave)
     worker.start()
     started = time.perf_counter()
     try:
@@ -48,6 +47,7 @@ def main() -> int:
         return EXIT_LOAD_FAILED
     freeze_memory()
 
+    # Not before: until here SIGTERM ends the process at once, in the middle of a long load too.
     def stop(_signal: int, _frame: FrameType | None) -> None:
         worker.stop()
 
@@ -70,10 +70,13 @@ def _connect(setup: WorkerSetup) -> tuple[WorkerEnd, Welcome]:
     return connect_worker(setup.link, hello)
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    """End in the middle of loading: nothing was promised to anybody yet."""
-    sys.stderr.flush()
-    os._exit(0)
+def _log_to_stderr(who: str) -> None:
+    """Show what Tiffin logs; the root logger stays as the user's code wants it."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"%(levelname)s {who}: %(message)s"))
+    own = logging.getLogger("tiffin")
+    own.addHandler(handler)
+    own.propagate = False
 
 
 def _say(error: UsageError) -> int:

@@ -41,12 +41,11 @@ def join_parts(values: Sequence[Any], dim: int) -> Any:
         values: results, all of one kind. dim: batch dimension.
     """
     first = values[0]
-    kind: type[Any] = type(first)
-    if issubclass(kind, dict):
+    if _is(first, dict):
         return {key: join_parts([value[key] for value in values], dim) for key in first}
-    if issubclass(kind, tuple):
+    if _is(first, tuple):
         return tuple(join_parts(column, dim) for column in zip(*values, strict=True))
-    if issubclass(kind, list):
+    if _is(first, list):
         return list(chain.from_iterable(values))
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(first, torch.Tensor):
@@ -61,3 +60,8 @@ def _cut(value: Any, dim: int, start: int, end: int) -> Any:
     if dim == 0:  # lists have their rows there
         return value[start:end]
     return value[(slice(None),) * dim + (slice(start, end),)]
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Say whether a value is of a kind, without telling the type checkers: of the items nothing is known either way."""
+    return isinstance(value, kind)

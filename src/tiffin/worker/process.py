@@ -29,6 +29,9 @@ def settle(service: str, worker: int, device: str, life_fd: int) -> None:
         service, worker, device: who it is, for the process list. life_fd: see `WorkerSetup.life_fd`.
     """
     faulthandler.enable()
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(line_buffering=True)  # what a method prints is seen when it prints it
     # Ours is to end when the supervisor says so: a terminal's Ctrl-C goes to the supervisor, who drains first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()

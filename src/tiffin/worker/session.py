@@ -11,7 +11,8 @@ from itertools import count
 
 from tiffin.errors import Code
 from tiffin.link.ends import LinkClosed, WorkerEnd
-from tiffin.messages.link import Batch, Data, End, Failure, LinkMessage, Recalled, Reply, Slot
+from tiffin.link.frames import BadFrame
+from tiffin.messages.link import Batch, Data, End, Failure, LinkMessage, Open, Recalled, Reply, Slot
 from tiffin.worker.failures import system_failure
 
 Answer = Reply | Data | End | Failure
@@ -66,6 +67,17 @@ class Session:
             self._end.send(messages)
         except LinkClosed:
             self.closed = True
+        except BadFrame as error:
+            if len(messages) > 1:
+                for message in messages:
+                    self.send([message])
+            elif isinstance(messages[0], Reply | Data):
+                # The reader's side of a stream that cannot be sent ends here; a generator goes on until it is told.
+                self.send([system_failure(messages[0].stream, Code.BAD_OUTPUT, f"the answer cannot be sent: {error}")])
+            elif isinstance(messages[0], Open):
+                answer = self.answers.get(messages[0].stream)
+                if answer is not None:
+                    answer(system_failure(messages[0].stream, Code.TOO_LARGE, f"the call cannot be sent: {error}"))
 
     def body(self, body: bytes | Slot) -> bytes | memoryview:
         """Return a payload; see `WorkerEnd.body`."""

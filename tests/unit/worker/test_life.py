@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tests.unit.worker.bench import WAIT_S, Bench, spec_of
-from tiffin.messages.link import Data, Open, Ran, Ready, Reply, Welcome
+from tiffin.link.frames import BadFrame
+from tiffin.messages.link import Data, Failure, LinkMessage, Open, Ran, Ready, Reply, Welcome
 
 Make = Callable[..., Bench]
 ECHO = spec_of("echo")
@@ -118,3 +119,21 @@ def test_a_message_that_is_not_for_a_worker_breaks_the_link(bench: Make) -> None
         b.end = b.ends.get(timeout=WAIT_S)
         assert end.closed
         b.expect(Ready)
+
+
+def test_an_answer_that_is_too_large_for_a_frame_fails_alone(bench: Make) -> None:
+    b = bench((ECHO, echo))
+    send = b.end.send
+
+    def picky(messages: Sequence[LinkMessage]) -> None:
+        if any(isinstance(message, Reply) and len(message.body) > 100 for message in messages):
+            raise BadFrame("larger than a frame")
+        send(messages)
+
+    b.end.send = picky  # type: ignore[method-assign]
+    large, small = b.open({"x": "x" * 200}), b.open({"x": "x"})
+    b.give(large, small)
+    failed = b.expect(Failure)
+    assert (failed.stream, failed.code) == (large.stream, "BAD_OUTPUT")
+    assert b.expect(Reply).stream == small.stream
+    b.expect(Ran)
