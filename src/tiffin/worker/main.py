@@ -1,7 +1,8 @@
 """The worker process: `python -m tiffin.worker.main`, told what to do by the environment variable TIFFIN_WORKER.
 
-Owns the order of its life: settle, connect, load, serve, end. SIGTERM ends it, with exit status 0 once it is
-loaded. Other exit statuses: 86 when the class is not the one that was described; 70 when the service's own code raised while it was loaded; 64 for a wrong setup.
+Owns the order of its life: settle, connect, load, serve, end. SIGTERM ends it, with exit status 0 once it is loaded. Other exit
+statuses: 86 when the class is not the one that was described; 70 when the service's own code raised while it was loaded; 64 for a
+wrong setup.
 """
 
 from __future__ import annotations
