@@ -251,6 +251,9 @@ def _plain(value: Any) -> Any:
     """
     if hasattr(value, "tolist"):  # numpy, torch, pandas' series, jax
         return value.tolist()
+    for base in (str, bytes, int, float):  # subclasses, such as torch.__version__
+        if isinstance(value, base):
+            return base(value)
     if isinstance(value, Mapping):
         return dict(cast("Any", value))
     if isinstance(value, Sequence | AbstractSet):

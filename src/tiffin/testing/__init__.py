@@ -1,0 +1,8 @@
+"""Testing: what tests of services need: a real server on a free port, a clock that is set by hand."""
+
+from __future__ import annotations
+
+from tiffin.testing.clock import FakeClock
+from tiffin.testing.server import TestServer
+
+__all__ = ["FakeClock", "TestServer"]
