@@ -31,9 +31,9 @@ Every setting has a key, such as `http.port`. It can be given in four places; th
 
 4. the default
 
-A key that does not exist is an error that names the nearest one. `tiffin config` shows the values and where each comes from. A service
-overrides traffic settings for itself with `@tiffin.service(traffic={"timeout_s": 5})`. Lists are given as `a,b` in flags and in the
-environment. Times are in seconds, sizes in bytes.
+A key that does not exist is an error that names the nearest one. `tiffin config` shows the values and where each comes
+from. A service overrides traffic settings for itself with `@tiffin.service(traffic={"timeout_s": 5})`. Lists are given as `a,b`
+in flags and in the environment. Times are in seconds, sizes in bytes.
 """
 
 
@@ -59,9 +59,11 @@ def _default(setting: Setting) -> str:
         return "none"
     if default in ("", ()):
         return "empty"
-    shown = ",".join(default) if isinstance(default, tuple) else default if isinstance(default, str) else json.dumps(default)
+    if isinstance(default, tuple):
+        default = ",".join(typing.cast("tuple[str, ...]", default))
+    shown = default if isinstance(default, str) else json.dumps(default)
     return f"`{shown}`"
 
 
 if __name__ == "__main__":
-    print(page(), end="")  # noqa: T201  printing is what it is for
+    print(page(), end="")

@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -76,7 +76,9 @@ def gather(given: Mapping[str, Any]) -> tuple[Config, dict[str, str]]:
     for key, flag in FLAGS.items():
         value = given.get(_parameter(key))
         if value is not None and value != ():
-            layers.append(Layer(flag, {key: list(value) if isinstance(value, tuple) else value}))
+            layers.append(
+                Layer(flag, {key: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value})
+            )
     return load_config(layers)
 
 

@@ -291,7 +291,7 @@ def on_shutdown(function: F) -> F:
 
 def _inner(attribute: Any) -> Any:
     """Return what a static or class method or a property wraps, so that @tiffin.api below it is refused, not overlooked."""
-    if isinstance(attribute, staticmethod | classmethod) and not hasattr(attribute, _API):
+    if isinstance(attribute, staticmethod | classmethod) and not hasattr(cast("Any", attribute), _API):
         return cast("Any", attribute).__func__
     if isinstance(attribute, property):
         return attribute.fget
