@@ -49,9 +49,9 @@ def user_files(app_dir: str) -> list[str]:
         if not isinstance(name, str):
             continue
         path = Path(name).resolve()
-        foreign = any(path.is_relative_to(place) for place in (*installed, own))
-        beside = path.is_relative_to(folder) and "site-packages" not in path.parts
-        if (beside or not foreign) and not path.is_relative_to(own):
+        if path.is_relative_to(own) or "site-packages" in path.parts or "dist-packages" in path.parts:
+            continue
+        if path.is_relative_to(folder) or not any(path.is_relative_to(place) for place in installed):
             files.add(str(path))
     return sorted(files)
 
