@@ -69,10 +69,6 @@ class Batch:
         self.aborted: float | None = None
         self.overran = False
 
-    def start(self, now: float) -> None:
-        """Note that it runs from now on."""
-        self.started = self.clock = now
-
     def remaining_s(self, now: float) -> float:
         """Return the predicted seconds until a running batch ends; infinite where no prediction is believed."""
         if self.started is None or not self.predicted:

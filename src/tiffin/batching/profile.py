@@ -17,7 +17,7 @@ class Profile:
         max_rows: largest number of rows that a run can have; more are predicted as several runs.
     """
 
-    __slots__ = ("_filled", "_max_rows", "_samples", "_seconds", "_top", "known")
+    __slots__ = ("_filled", "_max_rows", "_samples", "_seconds", "_top", "_unseen")
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
@@ -25,7 +25,7 @@ class Profile:
         self._seconds = [0.0] * (self._top + 1)
         self._samples = [0] * (self._top + 1)
         self._filled = [0.0] * (self._top + 1)
-        self.known = False
+        self._unseen = self._top  # sizes that never ran; there is none of 0 rows
 
     def predict(self, rows: int) -> float:
         """Return the seconds that a run of `rows` takes; 0 while nothing ran yet."""
@@ -49,8 +49,12 @@ class Profile:
             weight = 0.5 if samples < SETTLING or seconds * 2 < old else WEIGHT
             new = old + (seconds - old) * weight
         self._seconds[size] = new
-        self.known = True
-        self._fill()
+        if self._unseen:
+            if samples == 0:
+                self._unseen -= 1
+            self._fill()
+        else:
+            self._filled[size] = new
 
     def _fill(self) -> None:
         """Guess the sizes not seen: as long as the next larger one that was; above the largest, growing."""

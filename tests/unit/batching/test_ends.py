@@ -323,6 +323,7 @@ def test_an_expired_async_call_is_stopped_at_its_run_limit_without_a_second_end(
     desk.arrive(1, timeout=0.5)
     desk.schedule()
     assert desk.tick(0.5) == [Expire(1)]
+    assert (desk.scheduler.open_calls, desk.scheduler.open_batches) == (0, 1)
     assert desk.tick(0.6) == [Abort(1, 1)]
 
 

@@ -9,7 +9,6 @@ from tiffin.batching.profile import Profile
 
 def test_nothing_is_known_at_first() -> None:
     profile = Profile(100)
-    assert not profile.known
     assert profile.predict(1) == profile.predict(100) == profile.predict(1000) == 0.0
 
 
