@@ -106,7 +106,8 @@ def test_in_plain_python_it_is_an_instance_made_when_first_used():
 
 
 def test_the_class_itself_knows_the_dependency():
-    assert Middle.bottom.definition.service is Bottom
+    held: Any = Middle.bottom
+    assert held.definition.service is Bottom
 
 
 def test_threads_that_ask_together_get_one_instance():
@@ -128,8 +129,8 @@ def test_threads_that_ask_together_get_one_instance():
 
 def test_in_a_worker_calls_go_through_the_caller(recorder):
     before = Bottom.made
-    assert Middle().thrice.__self__.bottom.twice(5) == "value"
-    bottom = Middle().bottom
+    bottom: Any = Middle().bottom
+    assert bottom.twice(5) == "value"
     bottom.twice(x=6)
     assert list(bottom.items(3)) == [1, 2]
     assert recorder.asked == [
@@ -142,7 +143,7 @@ def test_in_a_worker_calls_go_through_the_caller(recorder):
 
 def test_async_methods_are_awaited_and_to_async_awaits_all(recorder):
     async def ask():
-        bottom = Middle().bottom
+        bottom: Any = Middle().bottom
         assert await bottom.later(1) == "value"
         assert await bottom.to_async.twice(2) == "value"
         assert [item async for item in bottom.ticks(3)] == [1]
@@ -167,7 +168,7 @@ def test_the_application_has_dependencies_first_and_each_once():
 
 
 def test_a_circle_is_refused_with_its_path():
-    def made(name: str) -> type:
+    def made(name: str) -> Any:
         return tiffin.service(type(name, (), {"f": tiffin.api(lambda self: 1), "__module__": __name__}))
 
     first, second, third = made("First"), made("Second"), made("Third")
@@ -179,7 +180,7 @@ def test_a_circle_is_refused_with_its_path():
 def test_a_dependency_set_after_the_class_was_made_is_kept_too():
     @tiffin.service
     class Late:
-        pass
+        other: Bottom
 
     Late.other = tiffin.depends(Bottom)
     late = Late()
@@ -206,7 +207,7 @@ def test_two_services_of_one_name_are_refused():
         application_of(Both)
 
 
-@pytest.mark.parametrize("given", [int, "Bottom", None, Bottom.__tiffin__])
+@pytest.mark.parametrize("given", [int, "Bottom", None, vars(Bottom)["__tiffin__"]])
 def test_depends_takes_a_service(given):
     with pytest.raises(SpecError, match="is not given a service"):
         tiffin.depends(given)
