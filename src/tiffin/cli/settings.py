@@ -106,8 +106,11 @@ def _file_layer(given: str | None) -> list[Layer]:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"settings file {name}: {error}", hint="it must be a TOML file") from None
         if path.name == "pyproject.toml":
-            content = content.get("tool", {}).get("tiffin", {})
-            if not content:
+            section: Any = content.get("tool", {}).get("tiffin", {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{name}: tiffin = {section!r} is not a table", hint="write [tool.tiffin.http]")
+            if not section:
                 continue
+            content = cast("dict[str, Any]", section)
         return [flatten(content, name)]
     return []

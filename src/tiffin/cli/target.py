@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tiffin.errors import StartError
 
-_MARK = re.compile(r"^\s*@(?:tiffin\.)?service\b", re.MULTILINE)
+_MARK = re.compile(r"^\s*@(?:\w+\.)?service\b", re.MULTILINE)
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 _READ_BYTES = 1_000_000
 
@@ -37,12 +37,28 @@ def find_target(argument: str | None) -> tuple[str, str]:
             raise StartError(
                 f"file {str(path)!r} does not exist", hint="write service.py:Class, or the folder that holds it"
             )
-        module, folder = path.stem, path.resolve().parent
+        module, folder = _module_of(path.resolve())
     else:
         module, folder = place, Path.cwd()
         if "/" in place:
             raise StartError(f"{argument!r} is neither a file, nor a folder, nor a module", hint="check the path")
     return (f"{module}:{name}" if colon else module), str(folder)
+
+
+def _module_of(path: Path) -> tuple[str, Path]:
+    """Return how Python imports a file, and from which folder; one in a package as a part of it."""
+    names = [] if path.stem == "__init__" else [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    for name in names:
+        if not name.isidentifier():
+            raise StartError(
+                f"{str(path)!r} cannot be imported: {name!r} is not a name in Python",
+                hint="rename it, for example service.py",
+            )
+    return ".".join(names), folder
 
 
 def _file_in(folder: Path) -> Path:

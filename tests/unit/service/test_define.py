@@ -12,7 +12,6 @@ from tiffin.errors import SpecError
 from tiffin.service.define import definition_of
 from tiffin.spec.service import MethodSpec, ServiceSpec
 
-
 loosely: Any = tiffin  # for calls that the type checkers would refuse
 
 
