@@ -286,6 +286,27 @@ def test_a_class_that_changed_since_it_was_described_ends_with_86(engine: Engine
     assert engine.wait() == EXIT_OTHER_SPEC
 
 
+def test_a_service_of_plain_types_loads_no_large_library(tmp_path: Path) -> None:
+    text = """
+        import sys
+        import tiffin
+
+        @tiffin.service
+        class Thing:
+            @tiffin.api
+            def loaded(self, names: list[str]) -> list[str]:
+                return [name for name in names if name in sys.modules]
+    """
+    engine = Engine(tmp_path, text)
+    try:
+        engine.start()
+        engine.expect(Ready)
+        engine.call(0, {"names": ["asyncio", "numpy", "pydantic", "torch", "uvloop", "rich", "click", "msgspec"]})
+        assert engine.expect(Reply).body == b'["msgspec"]'
+    finally:
+        engine.close()
+
+
 def test_an_exception_in_the_users_init_ends_with_70_and_their_traceback(tmp_path: Path) -> None:
     text = """
         import tiffin

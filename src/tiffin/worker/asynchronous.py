@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tiffin.errors import Error
+from tiffin.errors import Error, Failed
 from tiffin.messages.link import Batch, Data, End, LinkMessage, Open, Ran, Reply
 from tiffin.worker.context import Run, current_run
 from tiffin.worker.failures import failure, log_failure, method_failure
@@ -80,14 +80,19 @@ class AsyncLane:
         finally:
             self._loop.close()
 
-    def stop(self) -> None:
-        """Cancel what runs and end the loop; waits for a second at most."""
+    def cancel_all(self) -> None:
+        """Cancel the calls that run and wait until they have ended, for a second at most."""
         if not self._thread.is_alive():
             return
         try:
             asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result(_STOP_S)
         except TimeoutError:
             pass  # a method that swallows its cancellation, or blocks the loop: the process ends without it
+
+    def stop(self) -> None:
+        """End the loop, after `cancel_all`; waits for a second at most."""
+        if not self._thread.is_alive():
+            return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_S)
 
@@ -259,6 +264,8 @@ def _early_stop(session: Session, stream: int) -> Callable[[], None]:
 
 
 def _encode(method: Method, member: Open, result: Any) -> LinkMessage:
+    if type(result) is Failed:
+        return failure(member.stream, result.error)
     try:
         body, media, name = method.codec.encode(result, member.accept)
     except Exception as error:  # wall: encoding calls the user's own types

@@ -6,7 +6,8 @@ Owns the words of those failures; never sends one. A client sees the exception's
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,28 @@ from tiffin.errors import FACTS, Code, Error
 from tiffin.messages.link import Failure, Open
 
 _MESSAGE_LIMIT = 2_000
+_KINDS = 1_000
 _OWN_FOLDER = str(Path(__file__).parent)
 _log = logging.getLogger("tiffin.worker")
+
+
+class Again:
+    """Tells the first of many equal things within a second."""
+
+    def __init__(self) -> None:
+        self._until: dict[Hashable, float] = {}
+
+    def first(self, thing: Hashable, now: float) -> bool:
+        """Say whether the thing was not seen in the last second."""
+        if self._until.get(thing, 0.0) > now:
+            return False
+        if len(self._until) > _KINDS:
+            self._until.clear()
+        self._until[thing] = now + 1.0
+        return True
+
+
+_again = Again()
 
 
 def failure(stream: int, error: Error) -> Failure:
@@ -77,10 +98,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def log_failure(method: str, members: Iterable[Open], error: BaseException) -> None:
-    """Write the traceback of a method's exception, from the user's first line on, with the request ids."""
+    """Write the traceback of a method's exception, from the user's first line on, with the request ids.
+
+    Where one place fails at every call, its traceback is written once a second and in between a line for each call.
+    """
     ids = [member.request_id or str(member.stream) for member in members]
     shown = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
         trace = trace.tb_next
+    place = None if trace is None else (trace.tb_frame.f_code, trace.tb_lineno)
+    if not _again.first((method, type(error), place), time.monotonic()):
+        _log.error("method %r failed, request %s: %s, as above", method, shown, describe(error)[:_MESSAGE_LIMIT])
+        return
     _log.error("method %r failed, request %s", method, shown, exc_info=(type(error), error, trace))

@@ -112,10 +112,13 @@ class Worker:
             session = self._session
         if session is not None:
             session.send([self._ready])
+        if self._stopping.is_set():  # while it loaded, before there was a lane to stop
+            compute.stop()
         try:
             compute.run()
         finally:
             self.stop()
+            self._stop_streams()
             try:
                 for hook in hosted.shutdown:
                     self._hook(hook)
@@ -128,10 +131,21 @@ class Worker:
         if self._compute is not None:
             self._compute.stop()
 
-    def _close(self) -> None:
-        self._heart.stop()
+    def _stop_streams(self) -> None:
+        """End async calls and streams, so that the shutdown hooks meet nobody who uses what they close.
+
+        The link stays until these have run: its end would look like a crash.
+        """
+        session = self._session
+        if session is not None:
+            session.stop_all()
         if self._streams is not None:
             self._streams.stop()
+        if self._async is not None:
+            self._async.cancel_all()
+
+    def _close(self) -> None:
+        self._heart.stop()
         session = self._session
         if session is not None:
             session.close()

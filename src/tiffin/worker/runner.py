@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from tiffin.errors import Code, Error
+from tiffin.errors import Code, Error, Failed
 from tiffin.messages.link import Batch, LinkMessage, Open, Ran, Reply
 from tiffin.worker.context import Run, current_run
 from tiffin.worker.failures import failure, is_out_of_memory, log_failure, method_failure, system_failure
@@ -74,8 +74,11 @@ class Runner:
                 out.append(method_failure(stream, method.spec.name, error))
             else:
                 try:
-                    encoded, media, name = encode(result, member.accept)
-                    out.append(Reply(stream, encoded, media, name))
+                    if type(result) is Failed:
+                        out.append(failure(stream, result.error))
+                    else:
+                        encoded, media, name = encode(result, member.accept)
+                        out.append(Reply(stream, encoded, media, name))
                 except Exception as error:  # wall: encoding calls the user's own types
                     out.append(bad_output(stream, method, error))
             now = clock()
@@ -211,6 +214,8 @@ class _JoinedRun:
         started = time.perf_counter()
         middle = len(members) // 2
         for half in (members[:middle], members[middle:]):
+            if self._session.closed:
+                return  # nobody is left to hear who the culprit is
             if self._out:
                 self._session.send(self._out)  # those who are done need not wait for the search
                 self._out = []

@@ -129,12 +129,16 @@ class Session:
             for stop in list(inner.values()):
                 stop()
 
+    def stop_all(self) -> None:
+        """Stop all async calls and streams."""
+        for stop in list(self.stop.values()):
+            stop()
+
     def close(self) -> None:
         """End everything: the link is gone."""
         self.closed = True
         self.waiting.clear()
-        for stop in list(self.stop.values()):
-            stop()
+        self.stop_all()
         for stream, answer in list(self.answers.items()):
             answer(system_failure(stream, Code.UNAVAILABLE, "the link to the engine broke while this call was open"))
         self._end.close()

@@ -9,6 +9,13 @@ import pytest
 
 from tests.unit.worker.bench import Bench
 from tiffin.spec.service import MethodSpec
+from tiffin.worker import failures
+
+
+@pytest.fixture(autouse=True)
+def _log_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test's method did in the same place is forgotten."""
+    monkeypatch.setattr(failures, "_again", failures.Again())
 
 
 @pytest.fixture

@@ -197,6 +197,18 @@ def test_a_failed_row_fails_its_call_and_nothing_runs_again(bench: Make) -> None
     assert b.codec.rounds == [2]
 
 
+def test_a_failed_result_of_a_single_call_is_its_failure(bench: Make) -> None:
+    async def fail(x: Any) -> Any:
+        return Failed("app.odd", "odd", status=409)
+
+    b = bench((spec_of("one"), lambda x: Failed("app.odd", "odd", status=409)), (spec_of("other", kind="async"), fail))
+    for method in (0, 1):
+        call = b.open({"x": 1}, method)
+        b.give(call)
+        assert b.expect(Failure) == Failure(call.stream, "app.odd", "odd", 409)
+        b.expect(Ran)
+
+
 def test_a_wrong_number_of_rows_is_bad_output_for_all(bench: Make) -> None:
     b = bench((JOINED, lambda x: x[1:]))
     b.give(b.open({"x": [1]}), b.open({"x": [2]}))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tests.unit.worker.bench import WAIT_S, Bench, spec_of
 from tiffin.link.frames import BadFrame
-from tiffin.messages.link import Data, Failure, LinkMessage, Open, Ran, Ready, Reply, Welcome
+from tiffin.messages.link import Beat, Data, Failure, LinkMessage, Open, Ran, Ready, Reply, Welcome
 
 Make = Callable[..., Bench]
 ECHO = spec_of("echo")
@@ -137,3 +138,54 @@ def test_an_answer_that_is_too_large_for_a_frame_fails_alone(bench: Make) -> Non
     assert (failed.stream, failed.code) == (large.stream, "BAD_OUTPUT")
     assert b.expect(Reply).stream == small.stream
     b.expect(Ran)
+
+
+def test_what_still_runs_is_over_before_the_shutdown_hooks() -> None:
+    order: list[str] = []
+    entered = threading.Event()
+
+    async def wait(x: int) -> int:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            order.append("call")
+        return x
+
+    b = Bench((spec_of("wait", kind="async"), wait))
+    b.hooks = {"startup": [], "shutdown": [lambda: order.append("shutdown")]}
+    b.start()
+    b.give(b.open({"x": 1}))
+    assert entered.wait(WAIT_S)
+    b.stop()
+    assert order == ["call", "shutdown"]
+
+
+def test_a_stop_during_loading_is_not_forgotten() -> None:
+    loading, loaded = threading.Event(), threading.Event()
+
+    def load() -> None:
+        loading.set()
+        assert loaded.wait(WAIT_S)
+
+    b = Bench((ECHO, echo))
+    b.hooks = {"startup": [load], "shutdown": []}
+    b.launch()
+    assert loading.wait(WAIT_S)
+    b.worker.stop()
+    loaded.set()
+    b.thread.join(WAIT_S)
+    assert not b.thread.is_alive() and b.error is None
+
+
+def test_the_sign_of_life_says_backlog_and_cpu(bench: Make) -> None:
+    b = bench((ECHO, echo))
+    b.worker._heart.beat()
+    beat = b.expect(Beat)
+    assert beat.backlog_s == 0.0 and beat.cpu_s > 0
+    session, compute = b.worker.session(), b.worker._compute
+    assert session is not None and compute is not None
+    session.waiting[1000] = b.batch(b.open({"x": 1}))
+    compute.recent_s = 0.25
+    b.worker._heart.beat()
+    assert b.expect(Beat).backlog_s == 0.25
