@@ -204,7 +204,8 @@ class Engine:
                 self.apply(state, instruction, now)
             for handle in state.workers.values():
                 handle.flush()
-        self._tick_due = bool(self.calls)
+        # A batch that hangs is looked at even when all its clients have left.
+        self._tick_due = bool(self.calls) or any(state.scheduler.open_batches for state in self.fleet.states())
         if self._tick_due:
             self._timers.call_later(TICK_S, self._tick)
 
