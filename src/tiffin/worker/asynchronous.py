@@ -119,13 +119,11 @@ class AsyncLane:
         lag_s = now - self._asked
         if lag_s > _LAG_WARNING_S and not self._warned:
             self._warned = True
-            frame = sys._current_frames().get(self._thread.ident or 0)
-            where = "".join(traceback.format_stack(frame)[-2:]) if frame is not None else ""
             _log.warning(
                 "an async method has blocked the event loop for %.1f s; no other async call makes progress. "
                 "Await the slow part, or write the method without async.\n%s",
                 lag_s,
-                where,
+                _where(self._thread),
             )
         return lag_s
 
@@ -243,6 +241,14 @@ class AsyncLane:
         out, self._out = self._out, {}
         for session, messages in out.items():
             session.send(messages)
+
+
+def _where(thread: threading.Thread) -> str:
+    """Return where a thread stands, from the first line of the user's code on."""
+    stack = traceback.extract_stack(sys._current_frames().get(thread.ident or 0))
+    while any(frame.filename == __file__ for frame in stack[:-1]):
+        del stack[0]
+    return "".join(traceback.format_list(stack[1:] or stack)).rstrip()
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:

@@ -7,9 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pytest
+
 from tests.unit.worker.bench import WAIT_S, Bench, spec_of
+from tiffin.link.ends import LinkClosed
 from tiffin.link.frames import BadFrame
-from tiffin.messages.link import Beat, Data, Failure, LinkMessage, Open, Ran, Ready, Reply, Welcome
+from tiffin.messages.link import Batch, Beat, Data, Failure, LinkMessage, Open, Ran, Ready, Reply, Welcome
+from tiffin.worker.hosted import Hosted
+from tiffin.worker.loop import Worker
 
 Make = Callable[..., Bench]
 ECHO = spec_of("echo")
@@ -189,3 +194,59 @@ def test_the_sign_of_life_says_backlog_and_cpu(bench: Make) -> None:
     compute.recent_s = 0.25
     b.worker._heart.beat()
     assert b.expect(Beat).backlog_s == 0.25
+
+
+def test_a_worker_waits_for_an_engine_that_is_not_there_yet() -> None:
+    b = Bench((ECHO, echo))
+    refusals = [LinkClosed("not yet"), LinkClosed("not yet")]
+    connect = b._connect
+
+    def later() -> Any:
+        if refusals:
+            raise refusals.pop()
+        return connect()
+
+    b._connect = later  # type: ignore[method-assign]
+    b.start(reconnect=True)
+    assert not refusals
+    b.stop()
+
+
+def test_a_worker_without_any_engine_ends() -> None:
+    b = Bench((ECHO, echo))
+
+    def never() -> Any:
+        raise LinkClosed("nobody")
+
+    worker = Worker(never, reconnect=False)
+    worker.run(lambda: Hosted(b.spec, b.methods))  # returns, does not hang
+
+
+def test_a_fault_in_taking_a_message_costs_the_link_not_the_reader(
+    bench: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    b = bench((ECHO, echo), reconnect=True)
+    b.send(b.batch(b.open({"x": 1})), None)  # type: ignore[arg-type]
+    b.send(Batch("no number", "no number", []))  # type: ignore[arg-type]
+    b.end = b.ends.get(timeout=WAIT_S)
+    b.got = []
+    b.expect(Ready)
+    b.give(b.open({"x": 1}))
+    assert b.expect(Reply).body == b"1"
+
+
+def test_a_fault_in_an_extra_compute_thread_ends_the_worker(bench: Make) -> None:
+    together = threading.Barrier(2)
+    b = bench((ECHO, lambda x: together.wait(WAIT_S)), threads=2)
+    send = b.end.send
+
+    def broken(messages: Sequence[LinkMessage]) -> None:
+        if threading.current_thread().name.startswith("tiffin-compute"):
+            raise AssertionError("a fault of ours")
+        send(messages)
+
+    b.end.send = broken  # type: ignore[method-assign]
+    for _ in range(2):
+        b.give(b.open({"x": 1}))
+    b.thread.join(WAIT_S)
+    assert isinstance(b.error, AssertionError)

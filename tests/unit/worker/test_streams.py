@@ -237,3 +237,26 @@ def test_a_blocked_event_loop_shows_in_the_sign_of_life(bench: Make) -> None:
     assert lane.lag_s() > 0
     leave.set()
     b.expect(Reply)
+
+
+def test_who_blocks_the_event_loop_is_named_once(bench: Make, caplog: pytest.LogCaptureFixture) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    async def blocks_here(x: int) -> int:
+        entered.set()
+        leave.wait(WAIT_S)
+        return x
+
+    b = bench((ASYNC, blocks_here))
+    b.give(b.open({"x": 1}))
+    assert entered.wait(WAIT_S)
+    lane = b.worker._async
+    assert lane is not None
+    lane.lag_s()
+    lane._asked -= 5.0
+    assert lane.lag_s() > 5.0
+    lane.lag_s()
+    leave.set()
+    b.expect(Reply)
+    (record,) = caplog.records
+    assert "blocked the event loop for 5.0 s" in record.getMessage() and "leave.wait" in record.getMessage()
