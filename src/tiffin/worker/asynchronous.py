@@ -248,7 +248,7 @@ def _where(thread: threading.Thread) -> str:
     stack = traceback.extract_stack(sys._current_frames().get(thread.ident or 0))
     while any(frame.filename == __file__ for frame in stack[:-1]):
         del stack[0]
-    return "".join(traceback.format_list(stack[1:] or stack)).rstrip()
+    return "".join(traceback.format_list(stack)).rstrip()
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
