@@ -16,7 +16,9 @@ from tiffin.service.context import Context
 from tiffin.service.define import api, on_shutdown, on_startup, service
 from tiffin.service.depends import depends
 from tiffin.service.markers import ContentType, DType, Shape
-from tiffin.version import VERSION as __version__
+from tiffin.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from tiffin.gpu.device import device

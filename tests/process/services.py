@@ -27,7 +27,8 @@ class Faulty:
     def total(self, x: Annotated[np.ndarray, tiffin.Shape(None, 4), tiffin.DType("float64")]) -> np.ndarray:
         """Return the sum of each row, after a moment."""
         time.sleep(0.002)
-        return x.sum(axis=1)
+        sums: np.ndarray = x.sum(axis=1)
+        return sums
 
     @tiffin.api
     def mark(self, path: str, seconds: float) -> int:

@@ -92,7 +92,7 @@ def restart_front(server: TestServer) -> float:
 
     def answered() -> bool:
         try:
-            return server.post("/double", {"x": 2})[1] == 4.0
+            return server.post("/double", {"x": 2}) == (200, 4.0)
         except OSError:
             return False
 

@@ -29,7 +29,8 @@ from tiffin.web.system import SystemPages
 class Sums:
     @tiffin.api(batchable=True)
     def joined(self, x: Annotated[np.ndarray, tiffin.Shape(None, 150_000), tiffin.DType("float32")]) -> np.ndarray:
-        return x.sum(axis=1)
+        sums: np.ndarray = x.sum(axis=1)
+        return sums
 
     @tiffin.api
     def alone(self, x: Annotated[np.ndarray, tiffin.Shape(150_000), tiffin.DType("float32")]) -> float:

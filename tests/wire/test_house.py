@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, cast
 
 import numpy as np
 import pydantic
@@ -50,9 +50,13 @@ class Point:
     y: float = 0.0
 
 
+KEPT: list[Any] = []  # inputs that a method kept
+
+
 @tiffin.service
 class House:
-    kept: list[Any] = []
+    def __init__(self) -> None:
+        self.kept = KEPT
 
     @tiffin.api
     def double(self, x: float) -> float:
@@ -70,7 +74,8 @@ class House:
     @tiffin.api(batchable=True, max_batch_size=8)
     def total(self, x: Rows) -> np.ndarray:
         assert len(x) <= 8
-        return x.sum(axis=1)
+        sums: np.ndarray = x.sum(axis=1)
+        return sums
 
     @tiffin.api(batchable=True, one_row=True)
     def shout(self, words: list[str]) -> list[str]:
@@ -126,6 +131,15 @@ class House:
         return seconds
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something is true; it must be within five seconds."""
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0.005)
+    raise TimeoutError
+
+
 class Client(asyncio.Protocol):
     """One connection to the edge over a socketpair; understands whole and chunked answers."""
 
@@ -135,18 +149,18 @@ class Client(asyncio.Protocol):
         self._news = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.got += data
         self._news.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._news.set()
 
     async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
-        self.transport.write(request)  # type: ignore[attr-defined]
+        self.transport.write(request)
         while True:
             answer = self._answer()
             if answer is not None:
@@ -188,7 +202,7 @@ class Bench:
         self.registry = Registry()
         self.ends: list[EdgeEnd | EngineEnd] = []
 
-    async def __aenter__(self) -> Bench:
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         config = Config(http=HttpConfig())
         self.engine = Engine(loop, time.monotonic, config, None, self.registry, lambda _message: None)
@@ -220,14 +234,12 @@ class Bench:
         self.worker = Worker(lambda: asyncio.run_coroutine_threadsafe(connect(), loop).result(), reconnect=False)
         self.thread = threading.Thread(target=lambda: self.worker.run(lambda: host(House, self.worker.session)))
         self.thread.start()
-        while self.engine.fleet.why_not_ready():
-            await asyncio.sleep(0.005)
+        await until(lambda: not self.engine.fleet.why_not_ready())
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         self.worker.stop()
-        while self.thread.is_alive():
-            await asyncio.sleep(0.005)
+        await until(lambda: not self.thread.is_alive())
         for handle in list(self.engine.fleet.handles.values()):
             handle.link.close("over")
         for connection in list(self.listener.connections):
@@ -246,7 +258,7 @@ class Bench:
     async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         client = await self.client()
         answer = await client.ask(request)
-        client.transport.close()  # type: ignore[attr-defined]
+        client.transport.close()
         return answer
 
     async def json(self, path: str, content: Any, extra: str = "") -> tuple[int, Any]:
@@ -262,7 +274,7 @@ class Bench:
 def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Bench], Coroutine[Any, Any, None]]], None]:
     def run(test: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            House.kept.clear()
+            KEPT.clear()
             async with Bench(request.param) as bench:
                 await test(bench)
 
@@ -335,7 +347,7 @@ def test_an_exception_is_the_culprits_alone_even_when_inputs_were_changed(run: R
             else:
                 assert (status, answer) == (200, [number + 1.0])
         await hold
-        assert all(array.flags.owndata and array.flags.writeable for array in House.kept)
+        assert all(array.flags.owndata and array.flags.writeable for array in KEPT)
 
     run(check)
 
@@ -403,15 +415,11 @@ def test_a_deadline_and_a_client_that_leaves(run: Run) -> None:
         status, answer = await bench.json("/sleep", {"seconds": 5}, "Tiffin-Timeout-Ms: 50\r\n")
         assert (status, answer["error"]["code"]) == (504, "DEADLINE")
         client = await bench.client()
-        client.transport.write(post("/sleep", b'{"seconds": 5}'))  # type: ignore[attr-defined]
+        client.transport.write(post("/sleep", b'{"seconds": 5}'))
         await asyncio.sleep(0.05)
         assert len(bench.engine.calls) == 1
-        client.transport.abort()  # type: ignore[attr-defined]
-        for _ in range(100):
-            if not bench.engine.calls:
-                break
-            await asyncio.sleep(0.005)
-        assert not bench.engine.calls
+        client.transport.abort()
+        await until(lambda: not bench.engine.calls)
 
     run(check)
 
@@ -425,7 +433,7 @@ def test_many_connections_get_their_own_answers(run: Run) -> None:
                     post("/double", json.dumps({"x": number * 100 + turn}).encode())
                 )
                 assert (status, json.loads(body)) == (200, 2.0 * (number * 100 + turn))
-            client.transport.close()  # type: ignore[attr-defined]
+            client.transport.close()
 
         await asyncio.gather(*(one(number) for number in range(16)))
         numbers = bench.registry.services["House"].by_method["double"]

@@ -24,6 +24,7 @@ from tiffin.spec.types import TupleType
 
 Encoded = tuple[bytes, int, str]
 _JSON, _NPY, _MSGPACK, _TEXT, _BYTES, _SSE, _NDJSON = range(7)
+_PLAIN: tuple[Any, ...] = (str, bytes, int, float)
 _LINE = re.compile(rb"\r\n|\r|\n")
 
 
@@ -251,9 +252,8 @@ def _plain(value: Any) -> Any:
     """
     if hasattr(value, "tolist"):  # numpy, torch, pandas' series, jax
         return value.tolist()
-    for base in (str, bytes, int, float):  # subclasses, such as torch.__version__
-        if isinstance(value, base):
-            return base(value)
+    if isinstance(value, str | bytes | int | float):  # subclasses, such as torch.__version__
+        return next(base for base in type(value).__mro__ if base in _PLAIN)(value)
     if isinstance(value, Mapping):
         return dict(cast("Any", value))
     if isinstance(value, Sequence | AbstractSet):

@@ -26,8 +26,8 @@ class BadFrame(Exception):
     """The other side broke the protocol; the link must be closed."""
 
 
-def encode_frame(messages: Sequence[msgspec.Struct]) -> bytes:
-    """Return the bytes of one frame.
+def encode_frame(messages: Sequence[msgspec.Struct] | msgspec.Struct) -> bytes:
+    """Return the bytes of one frame: of a list of messages, or of one alone (the control channel).
 
     Raises:
         BadFrame: the payload is larger than a frame may be.

@@ -1,12 +1,13 @@
 """The EnginePort over a stream socket: an edge in one process, the engine in another, the same messages.
 
-Owns the two ends; never reads a call. Payloads in an arena stay there (both sides are on one machine); all others ride in the frames.
+Owns the two ends; never reads a call. Payloads in an arena stay there (both sides are on one machine); others ride in frames.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Generic, Protocol, TypeVar, cast
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
 
 import msgspec
 
@@ -16,14 +17,10 @@ from tiffin.messages.port import EdgePort, EnginePort, ToEdge, ToEngine
 M = TypeVar("M")
 
 
-class _Taker(Protocol[M]):
-    def __call__(self, message: M, /) -> None: ...
-
-
 class _End(asyncio.Protocol, Generic[M]):
     """One end: what is sent within a round of the loop leaves as one frame."""
 
-    def __init__(self, reader: FrameReader[M], take: _Taker[M]) -> None:
+    def __init__(self, reader: FrameReader[M], take: Callable[[M], None]) -> None:
         self._reader = reader
         self._take = take
         self._transport: asyncio.Transport | None = None

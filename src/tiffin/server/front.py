@@ -162,7 +162,7 @@ class Control(asyncio.Protocol):
             front.engine.fleet.service_failed(message)
         elif isinstance(message, Note):
             front.notes.append(message.text)
-        elif isinstance(message, Drain):
+        else:
             self._start(self._drain(front, message))
 
     def _start(self, work: Any) -> None:

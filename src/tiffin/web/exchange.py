@@ -23,7 +23,8 @@ class Exchange:
         content_type, accept, request_id, timeout_ms, origin, host: the headers that every call is looked at for; b"" if absent.
         body: the whole body; a Slot when it was received into the arena. body_size: its bytes.
         id: request id of the answer. call: the engine's id, 0 where no call was made. started: when its first byte came.
-        cors, extra: header lines of the answer. status: of the answer, once it has begun. chunked: the client speaks HTTP/1.1. done: the answer is complete.
+        cors, extra: header lines of the answer. status: of the answer, once it has begun. chunked: the client speaks HTTP/1.1.
+        done: the answer is complete.
         on_gone: called once when the client leaves before the answer is complete.
     """
 
@@ -72,7 +73,7 @@ class Exchange:
         self.content_length = -1
         self.body: bytes | Slot = b""
         self.body_size = 0
-        self.parts: list[bytes] | None = None
+        self.parts: list[bytes] = []
         self.arena: Arena | None = None
         self.id = ""
         self.cors = b""

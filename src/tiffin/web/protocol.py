@@ -150,7 +150,9 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header (httptools calls this)."""
-        self._reading.headers.append((name, value))  # type: ignore[union-attr]
+        exchange = self._reading
+        if exchange is not None:
+            exchange.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Look at the headers that matter to every request and prepare for the body (httptools calls this)."""
@@ -215,8 +217,8 @@ class Connection(asyncio.Protocol):
         else:
             if exchange.body_size > self._listener.http.max_body_bytes:
                 raise Error(_too_large(self._listener.http.max_body_bytes), code=Code.TOO_LARGE)
-            if exchange.parts is None:
-                exchange.parts = [exchange.body]  # type: ignore[list-item]
+            if not exchange.parts and isinstance(exchange.body, bytes):
+                exchange.parts.append(exchange.body)
             exchange.parts.append(data)
 
     def on_message_complete(self) -> None:
@@ -225,9 +227,9 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         self._reading = None
-        if exchange.parts is not None:
+        if exchange.parts:
             exchange.body = b"".join(exchange.parts)
-            exchange.parts = None
+            exchange.parts = []
         if self._current is None:
             self._begin(exchange)
         else:

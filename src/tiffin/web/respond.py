@@ -11,8 +11,8 @@ import re
 import msgspec
 
 from tiffin.errors import Error
-from tiffin.messages.link import Data, End, Failure, Media, Reply
-from tiffin.messages.port import EnginePort, ToEdge, Window
+from tiffin.messages.link import Data, End, Failure, Media, Reply, Window
+from tiffin.messages.port import EnginePort, ToEdge
 from tiffin.web.exchange import Exchange
 
 JSON = b"application/json"
