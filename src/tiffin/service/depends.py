@@ -75,9 +75,7 @@ class Dependency(Generic[T]):
     @property
     def definition(self) -> Definition:
         """What the other service says about itself."""
-        from tiffin.service.define import definition_of  # define imports this module
-
-        return definition_of(self._service)
+        return cast("Definition", vars(self._service)["__tiffin__"])  # `depends` has seen that it is there
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
