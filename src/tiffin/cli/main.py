@@ -5,12 +5,15 @@ Owns no command; each is imported when it is used, so that `tiffin --help` is fa
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
+from typing import Any
 
 import click
 
-from tiffin.errors import UsageError
+from tiffin.cli.say import CANCELLED, say_exception
+from tiffin.errors import Error, UsageError
 from tiffin.version import VERSION
 
 COMMANDS = {
@@ -21,7 +24,17 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Imports a command's file when the command is used."""
+    """Imports a command's file when the command is used; ends every run with an exit status."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line; what goes wrong is said on stderr, the exit status says what kind it was."""
+        try:
+            status = super().main(*args, **{"prog_name": "tiffin", **extra, "standalone_mode": False})
+        except (click.ClickException, UsageError, Error) as error:
+            sys.exit(say_exception(error))
+        except click.Abort:
+            sys.exit(CANCELLED)
+        sys.exit(status if isinstance(status, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         """Return the commands in the order of `COMMANDS`."""
@@ -34,33 +47,41 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"tiffin.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names.
+
+        Raises:
+            UsageError: there is none; the nearest one is named.
+        """
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        nearest = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"commands are {', '.join(COMMANDS)}"
+        if ":" in name or name.endswith(".py"):
+            hint = f"to serve it: tiffin serve {name}"
+        raise UsageError(f"no command {name!r}", hint=hint)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         """Write the list of commands, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="tiffin %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Turn a Python class into a fast inference service."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main() -> None:
-    """Run the command line; errors go to stderr, the exit status says what kind."""
-    try:
-        status = cli.main(standalone_mode=False, prog_name="tiffin")
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except UsageError as error:
-        click.echo(f"{click.style('error:', fg='red')} {error.message}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
-    sys.exit(status if isinstance(status, int) else 0)
+    """Run the command line."""
+    cli.main()
 
 
 if __name__ == "__main__":

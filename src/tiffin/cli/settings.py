@@ -33,6 +33,17 @@ FLAGS = {
     "http.cors_origins": "--cors-origin",
     "log.level": "--log-level",
 }
+_PLACEHOLDERS = {
+    "http.host": "ADDRESS",
+    "http.port": "PORT",
+    "workers.count": "N",
+    "workers.device": "DEVICE",
+    "http.path_prefix": "PATH",
+    "http.tls_certificate": "FILE",
+    "http.tls_key": "FILE",
+    "http.cors_origins": "ORIGIN",
+    "log.level": "LEVEL",
+}
 
 
 def setting_options(function: F) -> F:
@@ -83,10 +94,13 @@ def gather(given: Mapping[str, Any]) -> tuple[Config, dict[str, str]]:
 
 
 def _flag(setting: Setting, flag: str) -> Callable[[F], F]:
-    shown = {"http.port": "PORT", "workers.count": "N"}.get(setting.key, "TEXT")
     default = "" if setting.default in ("", None, ()) else f" [default: {setting.default}]"
     return click.option(
-        flag, _parameter(setting.key), multiple=setting.many, metavar=shown, help=f"{setting.text}{default}"
+        flag,
+        _parameter(setting.key),
+        multiple=setting.many,
+        metavar=_PLACEHOLDERS[setting.key],
+        help=f"{setting.text}{' Repeatable.' if setting.many else ''}{default}",
     )
 
 

@@ -100,7 +100,10 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Logs, to stderr."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], doc("Least serious kind of line to write.")] = "info"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        doc("Least serious kind of line to write: debug, info, warning or error."),
+    ] = "info"
     access: Annotated[bool, doc("One line per request.")] = False
 
 
