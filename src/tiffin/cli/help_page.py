@@ -36,7 +36,8 @@ _STATUS = [
 
 def page() -> str:
     """Return the page as Markdown."""
-    root = click.Context(cli, info_name="tiffin")
+    # With its own settings: click keeps the help option that the first context asks for, and `-h` would be lost for good.
+    root = click.Context(cli, info_name="tiffin", **cli.context_settings)
     lines = [_HEAD]
     for name in COMMANDS:
         command = cli.get_command(root, name)

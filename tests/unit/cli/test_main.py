@@ -62,7 +62,7 @@ def test_help_lists_every_command(arguments):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_says_what_the_command_itself_says(name):
-    command = cli.get_command(click.Context(cli), name)
+    command = cli.get_command(click.Context(cli, **cli.context_settings), name)
     assert command is not None
     own = command.get_short_help_str(limit=500)
     assert own.split()[0] == COMMANDS[name].split()[0]
