@@ -334,7 +334,7 @@ def _odd_element(value: Any, kind: str, dtype: str, path: str = "") -> tuple[str
         )
     if kind in ("i", "u"):
         low, high = int_range(dtype)
-        return (path, "" if value == int(value) and low <= value <= high else f"{value!s:.40}")
+        return (path, "" if low <= value <= high and value == int(value) else f"{value!s:.40}")
     if kind == "f":
         return (path, "" if abs(value) <= float(np.finfo(dtype).max) else f"{value!s:.40}, out of range")
     if kind == "" and isinstance(value, int):

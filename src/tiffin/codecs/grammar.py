@@ -6,6 +6,7 @@ the worker validates it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
@@ -168,7 +169,7 @@ def _struct(type: StructType) -> Any:
 
 def _union(type: UnionType) -> Any:
     variants = [front_type(variant) for variant in type.variants]
-    if any(variant is Raw for variant in variants):
+    if any(variant is Raw for variant in variants) or bounded_union(type.variants):
         return Raw
     union = _UNION[tuple(variants)]
     try:
@@ -176,6 +177,21 @@ def _union(type: UnionType) -> Any:
     except TypeError:
         return Raw  # msgspec cannot tell these apart
     return union
+
+
+def bounded_union(variants: Sequence[Type]) -> bool:
+    """Say whether a union is one that msgspec must not be given.
+
+    msgspec 0.22 frees the decoder of such a union wrongly and brings the process down: a pattern beside a list or dict, any
+    bound beside a tuple of fixed length.
+    """
+    bounds = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+    bounded = any(getattr(variant, name, None) is not None for variant in variants for name in bounds)
+    return bounded and any(
+        isinstance(variant, ListType | DictType | TupleType | ArrayType)
+        or (isinstance(variant, StructType) and variant.array_like)
+        for variant in variants
+    )
 
 
 def _container(type: Type) -> Any:

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar, Union
 
 import msgspec
 
+from tiffin.codecs.grammar import bounded_union
 from tiffin.codecs.npy import NAMES
 from tiffin.errors import SpecError
 from tiffin.service.fields import fields_of
@@ -205,6 +206,11 @@ class _Reader:
             not isinstance(variant, ArrayType | NullType) for variant in variants
         ):
             raise self.refuse(f"{_name(annotation)}: an array can only be joined with None", "make it two parameters")
+        if bounded_union(variants):
+            raise self.refuse(
+                f"{_name(annotation)}: a union cannot join a part that has msgspec.Meta bounds with a list, tuple or dict",
+                "use pydantic.Field for the bounds",
+            )
         return UnionType(variants=variants)
 
     def _literal(self, args: tuple[Any, ...]) -> Type:
