@@ -13,7 +13,7 @@ from tiffin.errors import Error, Failed
 from tiffin.service.context import Context
 
 # At once, not lazily: the import of the room `tiffin.service` would take the place of the decorator of that name.
-from tiffin.service.define import api, on_shutdown, on_startup, service
+from tiffin.service.decorators import api, on_shutdown, on_startup, service
 from tiffin.service.depends import depends
 from tiffin.service.markers import ContentType, DType, Shape
 from tiffin.version import VERSION

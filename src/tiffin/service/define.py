@@ -1,27 +1,25 @@
-"""The decorators: `@tiffin.service`, `@tiffin.api`, `@tiffin.on_startup`, `@tiffin.on_shutdown`.
+"""What a decorated class says about itself, at `__tiffin__`: its methods, hooks and dependencies, and the spec made of them.
 
-Owns what a decorated class says about itself (`__tiffin__`); the class and its methods stay what they were. Times in seconds
-unless named otherwise.
+Owns the reading of the class; the class and its methods stay what they were, and no method is run. Times in seconds.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar, cast, overload
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
 
 from tiffin.errors import SpecError
 from tiffin.service.context import Context
 from tiffin.service.depends import Dependency
-from tiffin.service.options import ApiOptions, Hook, ServiceOptions, check_route, known_key
+from tiffin.service.options import ApiOptions, Hook, ServiceOptions, check_route
 from tiffin.spec.service import MethodSpec, ServiceSpec
 
-F = TypeVar("F", bound=Callable[..., Any])
-C = TypeVar("C", bound=type)
-
-_API = "__tiffin_api__"
-_HOOK = "__tiffin_hook__"
+# Where the decorators of `decorators` leave what they were given.
+API_MARK = "__tiffin_api__"
+HOOK_MARK = "__tiffin_hook__"
+_HOOKS: tuple[Hook, ...] = ("startup", "shutdown")
 _DOC_LINES = 20
 
 
@@ -52,7 +50,7 @@ class Definition:
         for base in reversed(self.service.__mro__):
             for attribute in vars(base):
                 function = inspect.getattr_static(self.service, attribute)
-                options = getattr(_inner(function), _API, None)
+                options = getattr(_inner(function), API_MARK, None)
                 if isinstance(options, ApiOptions):
                     found.setdefault(attribute, ServedMethod(attribute, function, options))
                 elif attribute in found:
@@ -64,16 +62,15 @@ class Definition:
         names: dict[str, None] = {}
         for base in reversed(self.service.__mro__):
             for attribute in vars(base):
-                if getattr(inspect.getattr_static(self.service, attribute), _HOOK, None) == hook:
+                if getattr(inspect.getattr_static(self.service, attribute), HOOK_MARK, None) == hook:
                     names[attribute] = None
         return list(names)
 
     def dependencies(self) -> dict[str, Dependency[Any]]:
         """Return the services that this one calls, by attribute name."""
-        found: dict[str, Dependency[Any]] = {}
-        for base in reversed(self.service.__mro__):
-            found |= {name: value for name, value in vars(base).items() if isinstance(value, Dependency)}
-        return found
+        names = dict.fromkeys(name for base in reversed(self.service.__mro__) for name in vars(base))
+        found = {name: inspect.getattr_static(self.service, name) for name in names}
+        return {name: value for name, value in found.items() if isinstance(value, Dependency)}
 
     def target(self) -> str:
         """Return the import string of the class, also where a function made it and a module holds it by another name."""
@@ -90,6 +87,9 @@ class Definition:
         Raises:
             SpecError: it cannot be served as written; the message names what and why.
         """
+        for hook in _HOOKS:
+            for attribute in self.hooks(hook):
+                self._check_hook(attribute)
         methods = tuple(self._method(served) for served in self.methods())
         if not methods:
             raise SpecError(
@@ -102,7 +102,8 @@ class Definition:
                 value = getattr(method, what)
                 if value in seen:
                     raise SpecError(
-                        f"service {self.name}: {seen[value]} and {served.attribute} have the same {what} {value!r}"
+                        f"service {self.name}: {seen[value]} and {served.attribute} have the same {what} {value!r}",
+                        hint=f"give one of them another: @tiffin.api({what}=…)",
                     )
                 seen[value] = served.attribute
         options = self.options
@@ -161,6 +162,28 @@ class Definition:
             doc=_doc(served.function.__doc__),
         )
 
+    def _check_hook(self, attribute: str) -> None:
+        """Refuse a hook that would fail, or do nothing, when a worker starts or ends.
+
+        Raises:
+            SpecError: names the hook and the reason.
+        """
+        hook = inspect.getattr_static(self.service, attribute)
+        function: Any = cast("Any", hook).__func__ if isinstance(hook, staticmethod | classmethod) else hook
+        where = f"{self.service.__qualname__}.{attribute}"
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise SpecError(f"{where}: a generator cannot be a hook: nobody would take its items", hint="do not yield")
+        own = 0 if isinstance(hook, staticmethod) else 1
+        for parameter in list(inspect.signature(function).parameters.values())[own:]:
+            if parameter.default is parameter.empty and parameter.kind not in (
+                parameter.VAR_POSITIONAL,
+                parameter.VAR_KEYWORD,
+            ):
+                raise SpecError(
+                    f"{where}: a hook is called without arguments, and parameter {parameter.name!r} has no default",
+                    hint="give it one, or set the value in __init__",
+                )
+
 
 def definition_of(service: object) -> Definition:
     """Return what a class decorated with ``@tiffin.service`` says about itself.
@@ -170,137 +193,19 @@ def definition_of(service: object) -> Definition:
     """
     definition = vars(service).get("__tiffin__") if isinstance(service, type) else None
     if not isinstance(definition, Definition):
-        raise SpecError(f"{service!r} is not a service", hint="put @tiffin.service before the class")
+        inherits = isinstance(service, type) and hasattr(service, "__tiffin__")
+        hint = "put @tiffin.service before this class too: it is not inherited" if inherits else ""
+        raise SpecError(f"{service!r} is not a service", hint=hint or "put @tiffin.service before the class")
     return definition
-
-
-@overload
-def service(cls: C, /) -> C: ...
-@overload
-def service(
-    *,
-    name: str | None = None,
-    workers: int | str | list[dict[str, Any]] | None = None,
-    resources: Mapping[str, Any] | None = None,
-    traffic: Mapping[str, Any] | None = None,
-    threads: int = 1,
-    concurrency: int = 128,
-    streams: int = 8,
-) -> Callable[[C], C]: ...
-def service(
-    cls: type | None = None,
-    /,
-    *,
-    name: str | None = None,
-    workers: int | str | list[dict[str, Any]] | None = None,
-    resources: Mapping[str, Any] | None = None,
-    traffic: Mapping[str, Any] | None = None,
-    threads: int = 1,
-    concurrency: int = 128,
-    streams: int = 8,
-) -> Any:
-    """Make a class a service; the class itself is returned and stays plain Python.
-
-    Args:
-        name: of the service; the class's name by default.
-        workers: processes, or "per_gpu"; by default what ``tiffin serve --workers`` says, else 1.
-        resources: what one worker needs, for example ``{"gpu": 1}``.
-        traffic: this service's own `TrafficConfig` values, for example ``{"timeout_s": 5}``.
-        threads: sync methods that run at once in a worker. concurrency: async ones. streams: sync generators.
-
-    Raises:
-        SpecError: an option that does not exist or cannot be; the message names it.
-    """
-    options = ServiceOptions(
-        name=name,
-        workers=workers,
-        resources=resources or {},
-        traffic=traffic or {},
-        threads=threads,
-        concurrency=concurrency,
-        streams=streams,
-    )
-
-    def decorate(cls: type) -> type:
-        if not inspect.isclass(cls):
-            raise SpecError(f"@tiffin.service goes on a class, not on {cls!r}")
-        cls.__tiffin__ = Definition(cls, options)  # type: ignore[attr-defined]
-        return cls
-
-    return decorate if cls is None else decorate(cls)
-
-
-@overload
-def api(function: F, /) -> F: ...
-@overload
-def api(
-    *,
-    route: str | None = None,
-    name: str | None = None,
-    batchable: bool = False,
-    batch_dim: int = 0,
-    one_row: bool = False,
-    max_batch_size: int = 100,
-    max_latency_ms: float = 60_000,
-    idempotent: bool = True,
-    timeout: float | None = None,
-    run_limit: float | None = None,
-    media: str = "",
-) -> Callable[[F], F]: ...
-def api(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Make a method callable by clients; the function itself is returned.
-
-    Args:
-        route: path, ``/<name>`` by default. name: the method's name by default.
-        batchable: requests bring rows along `batch_dim`; those that wait are joined, and the result is split again. All parameters
-            carry rows.
-        one_row: a client sends and gets a single row unwrapped, while the method still sees rows.
-        max_batch_size: rows per run; a request with more is run in parts.
-        max_latency_ms: cap on queue + compute; a call that would take longer is refused at once. Never a time to wait for company.
-        idempotent: may be run again when a worker died; else such a call fails with MAYBE_EXECUTED.
-        timeout: default deadline in seconds. run_limit: seconds after which a run is stopped and its worker replaced.
-        media: fixed content type of the answer (for str and bytes).
-
-    Raises:
-        SpecError: an option that cannot be; the message names it.
-    """
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        where = getattr(function, "__qualname__", repr(function))
-        known_key(options, ApiOptions.__struct_fields__, f"{where}: @tiffin.api")
-        checked = ApiOptions(**options)
-        checked.check(where)
-        try:
-            setattr(function, _API, checked)
-        except AttributeError:
-            raise SpecError(f"@tiffin.api goes on a plain method, not on {function!r}") from None
-        return function
-
-    return decorate if function is None else decorate(function)
-
-
-def on_startup(function: F) -> F:
-    """Run this method in each worker after ``__init__`` and before the first call; it may be async."""
-    return _hook(function, "startup")
-
-
-def on_shutdown(function: F) -> F:
-    """Run this method in each worker after its last call; it may be async."""
-    return _hook(function, "shutdown")
 
 
 def _inner(attribute: Any) -> Any:
     """Return what a static or class method or a property wraps, so that @tiffin.api below it is refused, not overlooked."""
-    if isinstance(attribute, staticmethod | classmethod) and not hasattr(cast("Any", attribute), _API):
+    if isinstance(attribute, staticmethod | classmethod) and not hasattr(cast("Any", attribute), API_MARK):
         return cast("Any", attribute).__func__
     if isinstance(attribute, property):
         return attribute.fget
     return cast("Any", attribute)
-
-
-def _hook(function: F, hook: Hook) -> F:
-    setattr(function, _HOOK, hook)
-    return function
 
 
 def _doc(text: object) -> str:

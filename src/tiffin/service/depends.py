@@ -7,6 +7,7 @@ the attribute is an instance of the other class.
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
@@ -110,8 +111,10 @@ def depends(service: type[T]) -> T:
     """
     given = cast("object", service)  # the caller may not check its types
     if not (isinstance(given, type) and "__tiffin__" in vars(given)):
+        inherits = isinstance(given, type) and hasattr(given, "__tiffin__")
         raise SpecError(
-            f"tiffin.depends({service!r}) is not given a service", hint="put @tiffin.service before the other class"
+            f"tiffin.depends({service!r}) is not given a service",
+            hint="put @tiffin.service before the other class" + (" too: it is not inherited" if inherits else ""),
         )
     return cast("T", Dependency(service))
 
@@ -122,7 +125,7 @@ class Proxy:
     def __init__(self, service: str, callees: Mapping[str, Callee], caller: Caller, *, to_async: bool) -> None:
         self._service = service
         for attribute, callee in callees.items():
-            self.__dict__[attribute] = functools.wraps(callee.function)(_way(callee, caller, to_async=to_async))
+            self.__dict__[attribute] = _like(callee.function, _way(callee, caller, to_async=to_async))
         if not to_async and "to_async" not in callees:
             self.to_async = Proxy(service, callees, caller, to_async=True)
 
@@ -141,7 +144,8 @@ class Proxy:
         return cls(definition.name, callees, caller, to_async=False)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"service {self._service!r} serves no method {name!r}")
+        # A copy is looked at before it has any attribute, this one included.
+        raise AttributeError(f"service {vars(self).get('_service')!r} serves no method {name!r}")
 
 
 def _way(callee: Callee, caller: Caller, *, to_async: bool) -> Callable[..., Any]:
@@ -152,6 +156,16 @@ def _way(callee: Callee, caller: Caller, *, to_async: bool) -> Callable[..., Any
     else:
         way = caller.call_async if asynchronous else caller.call
     return lambda *args, **kwargs: way(callee, args, kwargs)
+
+
+def _like(function: Callable[..., Any], way: Callable[..., Any]) -> Callable[..., Any]:
+    """Make `way` look like a bound method: its name, docs and signature, but not the marks that the decorators left."""
+    functools.update_wrapper(way, function, updated=())
+    signature = inspect.signature(function)
+    named: Any = way
+    named.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+    del named.__wrapped__  # it would be taken for a plain function of this process
+    return way
 
 
 def _name_in(owner: type, dependency: Dependency[Any]) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from tiffin.errors import UsageError
 from tiffin.service.application import application_of
-from tiffin.service.load import load_service, user_traceback
+from tiffin.service.load import load_service, user_place, user_traceback
 from tiffin.spec.service import Application
 
 
@@ -59,15 +59,24 @@ def user_files(app_dir: str) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Describe and print; see the module."""
     target, app_dir = arguments[0], arguments[arguments.index("--dir") + 1]
+    module = target.partition(":")[0]
     output = os.dup(1)
     os.dup2(2, 1)  # what user code prints at import goes to stderr
     try:
         described = describe(target, app_dir)
     except UsageError as error:
-        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        place = user_place(error)
+        sys.stderr.write(f"error: {error.message}\n" + (f"  at {place}\n" if place else ""))
+        sys.stderr.write(f"hint: {error.hint}\n" if error.hint else "")
         return error.exit_code
-    except BaseException as error:  # wall: the user's module may raise anything, sys.exit included
-        sys.stderr.write(f"{user_traceback(error)}\nerror: module {target.partition(':')[0]} cannot be imported\n")
+    except SystemExit as error:
+        sys.stderr.write(
+            f"error: module {module} cannot be imported: it calls sys.exit({error.code!r})\n  at {user_place(error)}\n"
+            'hint: put what only a script does below: if __name__ == "__main__":\n'
+        )
+        return 70
+    except BaseException as error:  # wall: the user's module may raise anything
+        sys.stderr.write(f"{user_traceback(error)}\nerror: module {module} cannot be imported\n")
         return 70
     with open(output, "wb") as file:  # noqa: PTH123  a descriptor, not a path
         file.write(msgspec.json.encode(described))

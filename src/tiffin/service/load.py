@@ -67,11 +67,30 @@ def services_in(module: ModuleType) -> list[type]:
 def user_traceback(error: BaseException) -> str:
     """Return a traceback that begins in the user's own code, not in Tiffin's or the import system's."""
     summary = traceback.TracebackException.from_exception(error)
+    _keep_user_frames(summary)
+    return "".join(summary.format()).rstrip()
+
+
+def user_place(error: BaseException) -> str:
+    """Return the user's line that an exception came from, "" where there is none: ``/srv/service.py, line 7``."""
+    summary = traceback.TracebackException.from_exception(error)
+    _keep_user_frames(summary)
+    return f"{summary.stack[-1].filename}, line {summary.stack[-1].lineno}" if summary.stack else ""
+
+
+def _keep_user_frames(summary: traceback.TracebackException) -> None:
     own = f"{Path(__file__).parents[1]}{os.sep}"
     importing = ("<frozen importlib", f"{Path(importlib.__file__).parent}{os.sep}")
-    frames = [frame for frame in summary.stack if not frame.filename.startswith((own, *importing))]
-    summary.stack = traceback.StackSummary.from_list(frames)
-    return "".join(summary.format()).rstrip()
+    seen: set[int] = set()
+    left: list[traceback.TracebackException | None] = [summary]
+    while left:  # what caused it, and what was handled meanwhile, are shown too
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        frames = [frame for frame in one.stack if not frame.filename.startswith((own, *importing))]
+        one.stack = traceback.StackSummary.from_list(frames)
+        left += [one.__cause__, one.__context__, *(one.exceptions or ())]
 
 
 def _import(name: str, app_dir: str) -> ModuleType:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from pathlib import Path
+
+import pytest
 
 import tiffin
 from tiffin.cli.reference import page
@@ -39,4 +42,11 @@ def test_the_service_page_has_every_option():
     text = (PAGES / "service.md").read_text()
     options = (*ApiOptions.__struct_fields__, *ServiceOptions.__struct_fields__)
     assert [name for name in options if f"| `{name}` |" not in text] == []
-    assert set(inspect.signature(tiffin.service).parameters) == {"cls", *ServiceOptions.__struct_fields__}
+
+
+@pytest.mark.parametrize(("decorator", "options"), [(tiffin.service, ServiceOptions), (tiffin.api, ApiOptions)])
+def test_editors_show_every_option_with_its_default(decorator, options):
+    shown = inspect.signature(typing.get_overloads(decorator)[1]).parameters
+    assert list(shown) == list(options.__struct_fields__)
+    plain = options()
+    assert [name for name in shown if (shown[name].default or None) != (getattr(plain, name) or None)] == []

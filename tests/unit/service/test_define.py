@@ -331,6 +331,27 @@ def test_api_goes_on_something_with_attributes():
         loosely.api(5)
 
 
+@pytest.mark.parametrize(
+    ("decorate", "option"), [(loosely.service, "name='x'"), (loosely.api, "route='x'")], ids=["service", "api"]
+)
+def test_an_option_without_its_name_is_told_how(decorate, option):
+    with pytest.raises(SpecError, match="'x'") as caught:
+        decorate("x")
+    assert option in caught.value.hint
+
+
+def test_unknown_option_of_service_names_the_nearest():
+    with pytest.raises(SpecError, match="wokers") as caught:
+        loosely.service(wokers=2)
+    assert "'workers'" in caught.value.hint
+
+
+@pytest.mark.parametrize("option", ["resources", "traffic"])
+def test_an_empty_list_is_no_dict(option):
+    with pytest.raises(SpecError, match=option):
+        loosely.service(**{option: []})(type("A", (), {}))
+
+
 def test_unknown_option_of_api_names_the_nearest():
     with pytest.raises(SpecError, match="batchble") as caught:
         loosely.api(batchble=True)(lambda self: 1)
@@ -351,3 +372,68 @@ def test_a_class_that_a_function_made_is_known_by_the_name_it_has_in_its_module(
     assert "<locals>" in definition_of(made).target()
     monkeypatch.setitem(globals(), "Known", made)
     assert definition_of(made).target() == f"{__name__}:Known"
+
+
+def hooked(function, mark=tiffin.on_startup):
+    return tiffin.service(type("Service", (Base,), {"load": mark(function)}))
+
+
+def test_hooks_with_and_without_parentheses():
+    @tiffin.service
+    class Service(Base):
+        @tiffin.on_startup()
+        def load(self, path: str = "model") -> None:
+            pass
+
+        @tiffin.on_shutdown()
+        @staticmethod
+        def close() -> None:
+            pass
+
+    assert definition_of(Service).hooks("startup") == ["begin", "load"]
+    assert definition_of(Service).hooks("shutdown") == ["close"]
+    assert spec_of(Service).name == "Service"
+    Service().load()
+
+
+@pytest.mark.parametrize("mark", [tiffin.on_startup, tiffin.on_shutdown])
+def test_a_hook_that_cannot_be_called_is_refused(mark):
+    def wants(self, path):
+        pass
+
+    def keyword(self, *, path):
+        pass
+
+    for function in (wants, keyword):
+        error = refused(hooked(function, mark))
+        assert "Service.load" in error.message
+        assert "'path'" in error.message
+
+
+def test_a_hook_that_would_never_run_is_refused():
+    def load(self):
+        yield
+
+    async def aload(self):
+        yield
+
+    assert "generator" in refused(hooked(load)).message
+    assert "generator" in refused(hooked(aload)).message
+
+
+@pytest.mark.parametrize("mark", [loosely.on_startup, loosely.on_shutdown])
+def test_a_hook_is_a_method(mark):
+    with pytest.raises(SpecError, match="on a method, not on 5"):
+        mark()(5)
+
+
+def test_a_subclass_without_the_decorator_is_told_so():
+    class Child(Plain):
+        pass
+
+    with pytest.raises(SpecError) as caught:
+        definition_of(Child)
+    assert "not inherited" in caught.value.hint
+    with pytest.raises(SpecError) as caught:
+        tiffin.depends(Child)
+    assert "not inherited" in caught.value.hint

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -158,6 +160,46 @@ def test_the_proxy_has_the_methods_that_are_served_and_their_docs(recorder):
     assert bottom.twice.__doc__ == "Double it."
     with pytest.raises(AttributeError, match=r"'Bottom' serves no method 'unserved'"):
         bottom.unserved()
+
+
+def test_a_method_of_the_proxy_looks_bound_and_carries_no_mark(recorder):
+    bottom: Any = Middle().bottom
+    assert str(inspect.signature(bottom.twice)) == "(x: 'int') -> 'int'"
+    assert (bottom.twice.__name__, bottom.twice.__doc__) == ("twice", "Double it.")
+    assert [name for name in vars(bottom.twice) if name.startswith("__tiffin")] == []
+    assert inspect.unwrap(bottom.twice) is bottom.twice
+
+
+def test_a_proxy_is_made_once_and_can_be_copied(recorder):
+    middle: Any = Middle()
+    assert middle.bottom is middle.bottom
+    assert middle.bottom.to_async is middle.bottom.to_async
+    copy.copy(middle.bottom).twice(1)
+    assert recorder.asked[0][:4] == ("call", "Bottom", 0, "twice")
+
+
+def test_a_subclass_may_do_without_a_dependency():
+    class Fake:
+        def twice(self, x: int) -> int:
+            return -x
+
+    @tiffin.service
+    class Tested(Middle):
+        bottom: Any = Fake()
+
+    assert Tested().thrice(5) == 0
+    assert application_of(Tested).entry.depends == {}
+
+
+def test_a_class_without_room_for_a_dependency_is_refused():
+    with pytest.raises(SpecError, match="__slots__") as caught:
+
+        @tiffin.service
+        class Slotted:
+            __slots__ = ()
+            bottom = tiffin.depends(Bottom)
+
+    assert "'__dict__'" in caught.value.hint
 
 
 def test_the_application_has_dependencies_first_and_each_once():
