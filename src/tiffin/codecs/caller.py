@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tiffin.codecs.fields import FAILURES
+from tiffin.codecs.fields import FAILURES, unpack_array
 from tiffin.codecs.reasons import from_msgspec
 from tiffin.codecs.results import encode_msgpack
 from tiffin.errors import Code, Error
@@ -142,15 +142,9 @@ def _reader(returns: Type, annotation: Any) -> Callable[[Any], Any]:
 
 
 def _any_reader(returns: Type, annotation: Any) -> Callable[[Any], Any]:
-    """Return what reads an answer that may hold arrays; numpy is loaded when the first one arrives."""
-
-    def arrays(code: int, data: memoryview) -> Any:
-        from tiffin.codecs.arrays import own_hook  # only where an array has arrived
-
-        return own_hook(code, data)
-
+    """Return what reads an answer that may hold arrays."""
     if not any(isinstance(part, ArrayType) for part in walk(returns)) or isinstance(returns, ArrayType):
-        return msgspec.msgpack.Decoder(ext_hook=arrays).decode
+        return msgspec.msgpack.Decoder(ext_hook=unpack_array).decode
     from tiffin.codecs.arrays import inner_hook  # loads numpy, which the annotation has done
 
-    return msgspec.msgpack.Decoder(annotation, ext_hook=arrays, dec_hook=inner_hook).decode
+    return msgspec.msgpack.Decoder(annotation, ext_hook=unpack_array, dec_hook=inner_hook).decode

@@ -37,7 +37,7 @@ FAILURES = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 After = Callable[[Any], Any]
 Conform = Callable[[Any, str], Any]
-Hooks = tuple[Callable[[type, Any], Any] | None, Callable[[int, memoryview], Any] | None]
+Hooks = tuple[Callable[[type, Any], Any] | None, Callable[[int, memoryview], Any]]
 
 
 class FieldReader:
@@ -148,12 +148,19 @@ class FieldReader:
 
 
 def hooks(params: Sequence[Param]) -> Hooks:
-    """Return msgspec's hooks for classes and for msgpack's extensions that arrays inside other values need; else None."""
+    """Return msgspec's hooks for arrays inside other values: one for their class (None where there are none), one for msgpack."""
     if not any(isinstance(part, ArrayType) for param in params for part in walk(param.type)):
-        return None, None
-    from tiffin.codecs.arrays import inner_hook, own_hook  # loads numpy
+        return None, unpack_array
+    from tiffin.codecs.arrays import inner_hook  # loads numpy
 
-    return inner_hook, own_hook
+    return inner_hook, unpack_array
+
+
+def unpack_array(code: int, data: memoryview) -> Any:
+    """Read msgpack's extension 1 as an array of its own; numpy is loaded when the first one arrives."""
+    from tiffin.codecs.arrays import own_hook  # only where an array has arrived
+
+    return own_hook(code, data)
 
 
 def conformer(kind: Type) -> Conform | None:

@@ -168,6 +168,8 @@ class _Reader:
         bounds = {name: getattr(meta, name) for name in names if getattr(meta, name) is not None}
         self.meta = self.meta or bool(bounds)
         known = {name: bound for name, bound in bounds.items() if hasattr(found, name)}
+        if isinstance(found, FloatType):
+            known = {name: float(bound) for name, bound in known.items()}  # 0 and 0.0 must not make two digests
         return msgspec.structs.replace(found, **known) if known else found
 
     def _generic(self, annotation: Any, origin: Any, args: tuple[Any, ...]) -> Type:
@@ -314,6 +316,8 @@ class _Reader:
 
     def _foreign(self, annotation: Any) -> Type:
         """Take a type that only pydantic may know, or refuse it."""
+        if getattr(typing.get_origin(annotation) or annotation, "__name__", "") == "Callable":
+            raise self.refuse(f"{_name(annotation)}: a function cannot be sent")
         if isinstance(annotation, type):
             if issubclass(annotation, pathlib.PurePath):
                 raise self.refuse(f"{annotation.__name__}: files are not taken yet", "take bytes or str")

@@ -1,21 +1,21 @@
 """Every kind of value, in and out, and what a client hears of a wrong one."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import json
 import math
 import uuid
 from collections import OrderedDict, deque
-from typing import Annotated, Any, Literal, NamedTuple, Optional, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 import numpy as np
 import pytest
 from pydantic import BaseModel, Field, field_validator
-from tests.unit.codecs.method import checker, codec, refused
 
+from tests.unit.codecs.method import checker, codec, refused
 from tiffin.errors import Error
 from tiffin.messages.link import Media
 from tiffin.service.markers import ContentType, DType, Shape
@@ -116,7 +116,7 @@ def reasons(annotation: Any, text: str) -> list[tuple[str, str]]:
         (bytes, '"aGk="', b"hi"),
         (None, "null", None),
         (Any, '{"a": [1, null]}', {"a": [1, None]}),
-        (Optional[int], "null", None),
+        (int | None, "null", None),
         (int | str, '"a"', "a"),
         (Literal["a", 2], "2", 2),
         (Literal[True], "true", True),
@@ -137,9 +137,9 @@ def reasons(annotation: Any, text: str) -> list[tuple[str, str]]:
         (Shot, '{"longName": 3}', Shot(3)),
         (Cat | Dog, '{"type": "dog", "tricks": ["sit"]}', Dog(["sit"])),
         (list[int] | tuple[str, int], '["a", 1]', ("a", 1)),
-        (datetime.datetime, '"2024-05-06T07:08:09Z"', datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)),
-        (datetime.date, '"2024-05-06"', datetime.date(2024, 5, 6)),
-        (datetime.timedelta, '"PT5S"', datetime.timedelta(seconds=5)),
+        (dt.datetime, '"2024-05-06T07:08:09Z"', dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)),
+        (dt.date, '"2024-05-06"', dt.date(2024, 5, 6)),
+        (dt.timedelta, '"PT5S"', dt.timedelta(seconds=5)),
         (decimal.Decimal, '"1.10"', decimal.Decimal("1.10")),
         (decimal.Decimal, "1.5", decimal.Decimal("1.5")),
         (uuid.UUID, f'"{uuid.UUID(int=7)}"', uuid.UUID(int=7)),
@@ -186,7 +186,9 @@ def test_value_in(annotation: Any, text: str, value: Any) -> None:
         (Annotated[np.ndarray, DType("uint8"), Shape(None)], "[1, 256]", [("x[1]", "expected int <= 255")]),
         (Annotated[np.ndarray, DType("int64"), Shape(None)], "[1, 2.5]", [("x[1]", "expected int64, got 2.5")]),
         (Annotated[np.ndarray, DType("int64")], "[1, 2.5]", [("x[1]", "expected int64, got 2.5")]),
-        (Annotated[np.ndarray, DType("float32"), Shape(None)], "[1, 1e39]", [("x[1]", "expected float32, got 1e+39, out of range")]),
+        (Annotated[np.ndarray, DType("float32"), Shape(None)], "[1, 1e39]", [
+            ("x[1]", "expected float32, got 1e+39, out of range"),
+        ]),
         (Annotated[np.ndarray, DType("bool"), Shape(None)], "[1]", [("x[0]", "expected bool, got int")]),
         (np.ndarray, f"[1, {2**70}]", [("x[1]", "expected a number, got an integer of more than 64 bits")]),
         (np.ndarray, "[" * 70 + "1" + "]" * 70, [("x", "nested deeper than an array can be")]),
@@ -218,7 +220,7 @@ def test_wrong_value_in(annotation: Any, text: str, wrong: list[tuple[str, str]]
     ],
 )
 def test_array_in(marks: list[Any], text: str, dtype: str, value: Any) -> None:
-    annotation = Annotated[tuple([np.ndarray, *marks])] if marks else np.ndarray
+    annotation = Annotated[(np.ndarray, *marks)] if marks else np.ndarray
     got = taken(annotation, text)
     assert got.dtype == np.dtype(dtype)
     assert got.tolist() == value
@@ -301,7 +303,17 @@ def test_deep_nesting_is_a_clients_mistake(annotation: Any, depth: int) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[]", b"nul", b'{"x": NaN}', b'{"x": 1e400}', b'{"x": "\\ud800"}', b'{"x": "\xff"}', b'{"x": 1} 2', b"\x00"],
+    [
+        b"{",
+        b"[]",
+        b"nul",
+        b'{"x": NaN}',
+        b'{"x": 1e400}',
+        b'{"x": "\\ud800"}',
+        b'{"x": "\xff"}',
+        b'{"x": 1} 2',
+        b"\x00",
+    ],
 )
 def test_what_is_not_json_is_a_clients_mistake(body: bytes) -> None:
     def method(self, x):
@@ -341,7 +353,7 @@ def given(value: Any, accept: int = -1, annotation: Any = Any) -> tuple[bytes, i
         ({"u": [User(age=3)]}, '{"u":[{"age":3,"tags":[]}]}'),
         (Frame(np.ones((2, 1), np.float32)), '{"image":[[1.0],[1.0]],"label":""}'),
         (deque([1]), "[1]"),
-        (datetime.date(2024, 5, 6), '"2024-05-06"'),
+        (dt.date(2024, 5, 6), '"2024-05-06"'),
         (decimal.Decimal("1.10"), '"1.10"'),
         (uuid.UUID(int=7), '"00000000-0000-0000-0000-000000000007"'),
         (10**400, str(10**400)),
@@ -362,11 +374,18 @@ def test_text_and_bytes_go_out_as_they_are() -> None:
     assert given(b"hi", JSON) == (b'"aGk="', JSON, "")
     assert given({"a": 1}, TEXT) == (b'{"a":1}', JSON, "")
     assert given(b"RIFF", JSON, Annotated[bytes, ContentType("audio/wav")]) == (b"RIFF", BYTES, "audio/wav")
-    assert given({"a": 1}, -1, Annotated[dict[str, int], ContentType("application/ld+json")])[2] == "application/ld+json"
+    assert (
+        given({"a": 1}, -1, Annotated[dict[str, int], ContentType("application/ld+json")])[2] == "application/ld+json"
+    )
 
 
 def test_array_out_as_npy(tmp_path: Any) -> None:
-    for array in (np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), order="F"), np.zeros((0, 3)), np.float64(3)):
+    for array in (
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.ones((2, 3), order="F"),
+        np.zeros((0, 3)),
+        np.float64(3),
+    ):
         body, media, _ = given(array, NPY)
         assert media == NPY
         (tmp_path / "a.npy").write_bytes(body)
@@ -375,7 +394,7 @@ def test_array_out_as_npy(tmp_path: Any) -> None:
         assert back.tolist() == array.tolist()
         assert back.shape == array.shape
     assert given([1], NPY) == (b"[1]", JSON, "")
-    assert np.lib.format.MAGIC_PREFIX == given(np.ones(1), NPY)[0][:6]
+    assert given(np.ones(1), NPY)[0][:6] == np.lib.format.MAGIC_PREFIX
 
 
 def test_msgpack_out_carries_arrays_with_their_type() -> None:

@@ -1,14 +1,14 @@
 """Annotations become types, or an error that names the parameter and says what to do."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import pathlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Optional, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
 
 import annotated_types
 import msgspec
@@ -115,7 +115,7 @@ class Plain:
         (T, ANY),
         (float, FloatType()),
         (bytes, BytesType()),
-        (datetime.datetime, StrType(format="date-time")),
+        (dt.datetime, StrType(format="date-time")),
         (list, ListType(item=ANY)),
         (list[int], ListType(item=IntType())),
         (Sequence[int], ListType(item=IntType())),
@@ -123,8 +123,8 @@ class Plain:
         (frozenset[int], ListType(item=IntType(), unique=True)),
         (tuple[int, str], TupleType(items=(IntType(), StrType()))),
         (Mapping[str, int], DictType(key=StrType(), value=IntType())),
-        (Optional[int], UnionType(variants=(IntType(), NullType()))),
-        (Literal["a", 1, None], LiteralType(values=("a", 1, None))),
+        (int | None, UnionType(variants=(IntType(), NullType()))),
+        (Literal["a", 1], LiteralType(values=("a", 1))),
         (Word, LiteralType(values=("a", "b"))),
         (Bits, IntType()),
         (Annotated[int, msgspec.Meta(ge=1, le=9), "a remark"], IntType(ge=1, le=9)),
@@ -216,7 +216,7 @@ class Svc:
     def two_whole(self, x: int, /, y: int): ...
     def no_self(): ...  # type: ignore[misc]
     def instance(self, x: 3): ...  # type: ignore[valid-type]
-    def bad_result(self) -> Plain: ...
+    def bad_result(self) -> Plain: ...  # type: ignore[empty-body]
     def deep(self, x: list[dict[str, Plain]]): ...
 
 
@@ -260,8 +260,8 @@ class Batched:
     def model(self, x: Model): ...
     def extra(self, x: list[int], threshold: float): ...
     def nothing(self): ...
-    def stream(self, x: list[int]) -> Iterator[int]: ...
-    def media(self, x: list[int]) -> Annotated[list[bytes], ContentType("image/png")]: ...
+    def stream(self, x: list[int]) -> Iterator[int]: ...  # type: ignore[empty-body]
+    def media(self, x: list[int]) -> Annotated[list[bytes], ContentType("image/png")]: ...  # type: ignore[empty-body]
 
 
 @pytest.mark.parametrize("name", [name for name in vars(Batched) if not name.startswith("_")])
@@ -278,7 +278,7 @@ def test_rows_along_another_dimension_need_arrays() -> None:
     def lists(self, x: list[int]): ...
     def arrays(self, x: Annotated[np.ndarray, Shape(2, None)], y): ...
 
-    with pytest.raises(SpecError, match="batch_dim=1 needs np.ndarray"):
+    with pytest.raises(SpecError, match="batch_dim=1 needs np"):
         read_signature(lists, "lists", batchable=True, batch_dim=1)
     with pytest.raises(SpecError, match="'y'"):
         read_signature(arrays, "arrays", batchable=True, batch_dim=1)
@@ -343,7 +343,7 @@ def test_streams_give_the_type_of_an_item() -> None:
 
 
 def test_results_may_be_what_parameters_may_not() -> None:
-    def union(self) -> list[int] | tuple[str, int]: ...
+    def union(self) -> list[int] | tuple[str, int]: ...  # type: ignore[empty-body]
     def arrays(self) -> dict[str, np.ndarray | Model]: ...  # type: ignore[empty-body]
 
     assert isinstance(read_signature(union, "m").returns, UnionType)
@@ -374,7 +374,7 @@ def test_a_service_without_arrays_and_models_loads_neither_numpy_nor_pydantic() 
         "found = read_signature(method, 'm')\n"
         "spec = MethodSpec(name='m', route='/m', params=found.params, returns=found.returns)\n"
         "codec = MethodCodec(spec, method)\n"
-        "codec.encode(codec.decode(0, b'{\"x\": {\"a\": [1]}}'), 0)\n"
+        'codec.encode(codec.decode(0, b\'{"x": {"a": [1]}}\'), 0)\n'
         "print([name for name in ('numpy', 'pydantic', 'torch') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
