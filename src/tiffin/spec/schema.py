@@ -180,16 +180,17 @@ def _with_refs(schema: Tree, moved: dict[str, str]) -> Any:
 
 def _array(type: ArrayType) -> Json:
     if type.dtype == "bool":
-        element: Json = {"type": "boolean"}
+        element: str | list[str] = "boolean"
     elif type.dtype.startswith(("int", "uint")):
-        element = {"type": "integer"}
+        element = "integer"
     elif type.dtype.startswith("str"):
-        element = {"type": "string"}
+        element = "string"
     else:
-        element = {"type": "number"}
+        element = "number" if type.dtype else ["number", "boolean"]
     if type.shape is None:
-        return {"type": "array", "description": "Nested lists of any depth."}
-    shown = element
+        kinds = element if isinstance(element, list) else [element]
+        return {"type": ["array", *kinds], "description": "Nested lists of any depth."}
+    shown: Json = {"type": element}
     for size in reversed(type.shape):
         shown = {"type": "array", "items": shown, **_set({"minItems": size, "maxItems": size})}
     return shown
