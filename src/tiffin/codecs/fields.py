@@ -17,6 +17,7 @@ from tiffin.codecs.reasons import from_msgspec, from_pydantic, invalid, join
 from tiffin.errors import Error
 from tiffin.spec.service import MethodSpec, Param
 from tiffin.spec.types import (
+    AnyType,
     ArrayType,
     DictType,
     ListType,
@@ -74,6 +75,8 @@ class FieldReader:
         self.required = param.required
         self.array: ArrayReader | None = None
         self.joined: ArrayReader | None = None
+        self.json: Any = None
+        self.packed: Any = None
         self.lax: Any = None
         self.after: After | None = None
         self.after_lax: After | None = None
@@ -141,7 +144,8 @@ class FieldReader:
         return from_pydantic(errors, self.path)
 
     def _by_msgspec(self, kind: Type, annotation: Any) -> None:
-        self.json = self.packed = annotation
+        # What the grammar calls anything is read as such, though its annotation may say more than msgspec understands.
+        self.json = self.packed = Any if isinstance(kind, AnyType) else annotation
         conform = conformer(kind)
         if conform is not None:
             self.after = self.after_packed = lambda value: conform(value, self.path)

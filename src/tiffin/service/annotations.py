@@ -91,11 +91,10 @@ def type_of(annotation: Any, where: str, mode: Mode = "validation") -> Type:
     found = reader.read(annotation)
     if reader.pydantic:
         return _by_pydantic(annotation, found, reader, mode)
-    if mode == "validation":
-        try:
-            msgspec.json.Decoder(annotation)
-        except (TypeError, ValueError, RecursionError) as error:
-            return _by_pydantic(annotation, found, reader, mode, str(error))
+    try:
+        msgspec.json.Decoder(annotation)  # results are read by it as well, where another service calls the method
+    except (TypeError, ValueError, RecursionError) as error:
+        return _by_pydantic(annotation, found, reader, mode, str(error))
     return found
 
 

@@ -410,6 +410,28 @@ def test_msgpack_out_carries_arrays_with_their_type() -> None:
     assert (back["n"], back["u"]) == (3, User(age=1))
 
 
+def test_arrays_in_msgpack_arrive_as_arrays_of_their_own_wherever_they_stand() -> None:
+    def anything(self, x):
+        raise NotImplementedError
+
+    def inside(self, x: dict[str, Frame | None]):
+        raise NotImplementedError
+
+    image = np.array([[1.0, math.nan], [0.0, 2.0]], np.float32)
+    body = given({"x": {"a": Frame(image), "b": None}}, MSGPACK)[0]
+    for found in (
+        codec(anything).decode(MSGPACK, body)["x"]["a"]["image"],
+        codec(inside).decode(MSGPACK, body)["x"]["a"].image,
+    ):
+        assert found.dtype == np.float32
+        assert np.array_equal(found, image, equal_nan=True)
+        assert found.flags.writeable
+        assert not np.shares_memory(found, np.frombuffer(body, np.uint8))
+    for data in (b"", b"abc", msgspec.msgpack.encode(("<f4", (2**40,), b""))):
+        bad = msgspec.msgpack.encode({"x": msgspec.msgpack.Ext(1, data)})
+        assert refused(codec(anything).decode, MSGPACK, bad)
+
+
 class Loop:
     pass
 
