@@ -118,7 +118,20 @@ PEERS: dict[str, Peer] = {
             path=_predict,
             body=_one,
             numbers=_plain,
-            settings=f"{_UVICORN}; noop and mlp `async def`, bert in the thread pool (may use every core)",
+            settings=f"{_UVICORN}; noop `async def`; models in the thread pool, as its documentation says (may use every core)",
+        ),
+        Peer(
+            name="fastapi-inline",
+            title="FastAPI, on the loop",
+            environment="fastapi",
+            workloads=("mlp",),
+            command=lambda workload, port: uvicorn_command(
+                "fastapi", f"benchmarks.peers.fastapi_inline_{workload}:app", port
+            ),
+            path=_predict,
+            body=_one,
+            numbers=_plain,
+            settings=f"{_UVICORN}; the model in `async def`: each call blocks all others",
         ),
         Peer(
             name="fastapi-batch",
