@@ -57,8 +57,6 @@ def front_type(type: Type) -> Any:
         case FloatType():
             return bounded(float, **_bounds(type))
         case StrType():
-            if type.format:
-                return str  # bounds, if any, are those of what the worker makes of it
             return bounded(str, min_length=type.min_length, max_length=type.max_length, pattern=type.pattern)
         case BytesType():
             return bounded(bytes, min_length=type.min_length, max_length=type.max_length)

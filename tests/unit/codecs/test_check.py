@@ -93,6 +93,17 @@ def test_wrong(function: Any, batchable: bool, body: bytes, wrong: tuple[str, st
     assert refused(checker(function, batchable=batchable).check, JSON, body) == [wrong]
 
 
+def test_bounds_of_a_set_count_what_is_left_of_it() -> None:
+    def unique(self, x: Annotated[set[int], msgspec.Meta(min_length=2, max_length=2)]):
+        raise NotImplementedError
+
+    assert checker(unique).check(JSON, b'{"x": [1, 1, 2]}') == 1
+
+
+def test_too_deep_is_said_so() -> None:
+    assert refused(checker(Svc.models).check, JSON, HOSTILE["deep arrays"]) == [("", "nested too deep")]
+
+
 def test_text_and_bytes_bodies_have_nothing_to_count() -> None:
     assert checker(Svc.text).check(TEXT, b"\xff") == 1
     assert checker(Svc.text).check(BYTES, b"") == 1
