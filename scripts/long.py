@@ -51,14 +51,14 @@ CASES = (
     ),
     Case(
         "scheduler-properties",
-        "no call lost, answered twice or held past its deadline, 20,000 examples a property",
-        ("tests/unit/batching", "-k", "property or properties or machine", "--timeout=1500"),
+        "no call lost, answered twice or held past its deadline, in 10,000 random orders of events",
+        ("tests/unit/batching/test_any_order.py", "--timeout=1700"),
         environment={"HYPOTHESIS_PROFILE": "long"},
     ),
     Case(
         "codec-properties",
         "the front accepts whatever the worker accepts, 20,000 examples a property",
-        ("tests/unit/codecs", "-k", "property or properties or accepts", "--timeout=1500"),
+        ("tests/unit/codecs/test_front_accepts.py", "--timeout=1700"),
         environment={"HYPOTHESIS_PROFILE": "long"},
     ),
 )
