@@ -89,7 +89,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if ring in RINGS:
             item.add_marker(getattr(pytest.mark, ring))
             if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(TIMEOUTS_S[ring]))
+                if not config.getoption("--long"):  # the slow cases bring a limit of their own
+                    item.add_marker(pytest.mark.timeout(TIMEOUTS_S[ring]))
         for marker in ("torch", "gpu", "browser"):
             reason = missing(marker) if item.get_closest_marker(marker) else None
             if reason:
