@@ -88,9 +88,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ring = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
         if ring in RINGS:
             item.add_marker(getattr(pytest.mark, ring))
-            if item.get_closest_marker("timeout") is None:
-                if not config.getoption("--long"):  # the slow cases bring a limit of their own
-                    item.add_marker(pytest.mark.timeout(TIMEOUTS_S[ring]))
+            # The slow cases bring a limit of their own.
+            if item.get_closest_marker("timeout") is None and not config.getoption("--long"):
+                item.add_marker(pytest.mark.timeout(TIMEOUTS_S[ring]))
         for marker in ("torch", "gpu", "browser"):
             reason = missing(marker) if item.get_closest_marker(marker) else None
             if reason:
