@@ -156,8 +156,8 @@ class Definition:
             max_batch_size=options.max_batch_size,
             max_latency_s=options.max_latency_ms / 1000,
             idempotent=options.idempotent,
-            timeout_s=options.timeout,
-            run_limit_s=options.run_limit,
+            timeout_s=None if options.timeout is None else float(options.timeout),  # 1 and 1.0 have one digest
+            run_limit_s=None if options.run_limit is None else float(options.run_limit),
             media=options.media or signature.media,
             doc=_doc(served.function.__doc__),
         )

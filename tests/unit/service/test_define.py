@@ -107,6 +107,16 @@ def test_two_readings_have_one_digest_and_another_option_has_another():
     assert msgspec.json.decode(msgspec.json.encode(spec_of(Plain)), type=ServiceSpec) == spec_of(Plain)
 
 
+def test_whole_seconds_have_the_digest_that_they_have_after_json():
+    @tiffin.service
+    class Whole:
+        @tiffin.api(timeout=2, run_limit=1, max_latency_ms=1000)
+        def run(self) -> None: ...
+
+    spec = spec_of(Whole)
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=ServiceSpec).digest() == spec.digest()
+
+
 def test_options_of_the_service():
     @tiffin.service(
         name="other", workers=2, resources={"gpu": 1}, traffic={"timeout_s": 5}, threads=3, concurrency=4, streams=5
