@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 
@@ -13,6 +14,8 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent = b""
         self.closed = self.aborted = self.reading_paused = False
+        self.unsent = 0
+        self.socket, self.client = socket.socketpair()
 
     def write(self, data: Any) -> None:
         assert not self.closed
@@ -20,6 +23,19 @@ class Wire(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.socket if name == "socket" else default
+
+    def is_reading(self) -> bool:
+        return not self.reading_paused
+
+    def __del__(self) -> None:
+        self.socket.close()
+        self.client.close()
 
     def is_closing(self) -> bool:
         return self.closed

@@ -243,8 +243,12 @@ def test_a_stream_waits_for_a_slow_reader_and_goes_on() -> None:
 def test_a_reader_that_never_reads_is_cut_off() -> None:
     bench = Bench(Notebook(at_once=False), write_timeout_s=5.0)
     bench.feed(post())
-    bench.connection.pause_writing()
-    bench.now += 6
+    bench.wire.unsent = 200_000
+    for _second in range(6):
+        bench.now += 1
+        bench.connection.overdue(bench.now)
+    assert not bench.wire.aborted
+    bench.now += 1
     bench.connection.overdue(bench.now)
     assert bench.wire.aborted
 
@@ -274,3 +278,184 @@ def test_beyond_the_limit_of_connections_new_ones_are_turned_away() -> None:
     other.connection_made(wire)
     assert wire.aborted
     assert not bench.wire.aborted
+
+
+def test_a_long_answer_to_a_slow_reader_is_not_cut_off_while_it_moves() -> None:
+    bench = Bench(Notebook(at_once=False), write_timeout_s=5.0)
+    bench.feed(post())
+    bench.now += 100  # the call itself may take its time
+    bench.connection.pause_writing()
+    for unsent in range(1_000_000, 0, -10_000):
+        bench.wire.unsent = unsent
+        bench.now += 1
+        bench.connection.overdue(bench.now)
+    assert not bench.wire.aborted
+
+
+def test_a_reader_that_never_reads_is_cut_off_although_it_asks_for_more() -> None:
+    bench = Bench(Notebook(at_once=False), write_timeout_s=5.0)
+    bench.feed(post() + post()[:20])
+    bench.wire.unsent = 1000
+    for _second in range(20):
+        bench.now += 1
+        bench.connection.overdue(bench.now)
+    assert bench.wire.aborted
+
+
+def test_a_closed_connection_whose_client_never_reads_is_cut_off() -> None:
+    bench = Bench(write_timeout_s=5.0)
+    bench.feed(post(extra="Connection: close\r\n"))
+    bench.wire.unsent = 10
+    for _second in range(7):
+        bench.now += 1
+        bench.connection.overdue(bench.now)
+    assert bench.wire.aborted
+
+
+def test_a_request_that_waits_for_the_one_before_it_is_not_overdue() -> None:
+    bench = Bench(Notebook(at_once=False))
+    bench.feed(post(body=b"one") + post(body=b"two"))
+    bench.now += 30
+    bench.connection.overdue(bench.now)
+    for exchange in bench.handler.seen:  # grows
+        bench.connection.respond(exchange, 200, b"text/plain", b"")
+    assert len(bench.handler.seen) == 2
+    assert not bench.wire.closed
+
+
+def test_a_body_whose_reading_was_paused_is_not_overdue() -> None:
+    bench = Bench(Notebook(at_once=False))
+    bench.feed(post(body=b"one") + post(body=b"two")[:-1])
+    bench.connection.pause_writing()
+    bench.now += 30
+    bench.connection.overdue(bench.now)
+    bench.connection.resume_writing()
+    bench.connection.overdue(bench.now)
+    bench.feed(b"o")
+    bench.connection.respond(bench.handler.seen[0], 200, b"text/plain", b"")
+    assert len(bench.handler.seen) == 2
+
+
+def test_a_body_that_drips_is_refused() -> None:
+    bench = Bench()
+    request = post(body=b"x" * 100_000)
+    bench.feed(request[:200])
+    for at in range(200, 220):
+        bench.now += 1
+        bench.feed(request[at : at + 1])
+        bench.connection.overdue(bench.now)
+        if bench.handler.refused:
+            break
+    assert bench.handler.refused[0].code == "BODY_TIMEOUT"
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [post(body=b"x" * 100_000), post(body=b"x" * 100_000, extra="Connection: close\r\n")]
+)
+def test_a_body_in_the_arena_that_no_call_takes_over_is_given_back(request_bytes: bytes) -> None:
+    arena = Arena(1 << 20)
+    bench = Bench(arena=arena)
+    assert b" 200 " in bench.feed(request_bytes)
+    assert arena.used_bytes == 0
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/0.9\r\nHost: a\r\n\r\n",
+        post(body=b"abc", extra="Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+    ],
+)
+def test_framing_that_others_may_read_in_another_way_is_refused(request_bytes: bytes) -> None:
+    bench = Bench()
+    answer = bench.feed(request_bytes)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"connection: close\r\n" in answer
+    assert bench.handler.seen == []
+
+
+def test_a_chunk_larger_than_the_limit_is_refused() -> None:
+    bench = Bench(max_body_bytes=10)
+    assert bench.feed(CHUNKED + b"14\r\n" + b"x" * 20 + b"\r\n0\r\n\r\n").startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("framing", [b"a: b\r\n", b"a" * 50])
+def test_trailers_and_chunk_extensions_without_end_are_refused(framing: bytes) -> None:
+    for begin in (b"0\r\n", b"1;"):
+        bench = Bench(max_header_bytes=4096)
+        bench.feed(CHUNKED + begin)
+        for _ in range(1000):
+            bench.feed(framing)
+            if bench.handler.refused:
+                break
+        assert bench.handler.refused
+
+
+def test_trailers_are_no_headers() -> None:
+    bench = Bench()
+    bench.feed(CHUNKED + b"0\r\ntraceparent: x\r\n\r\n")
+    assert bench.handler.seen[0].header(b"traceparent") == b""
+
+
+def test_a_body_of_tiny_chunks_is_read_whole() -> None:
+    bench = Bench()
+    for piece in (CHUNKED, *[b"1\r\nx\r\n"] * 50_000, b"0\r\n\r\n"):
+        bench.connection.data_received(piece)
+    assert bench.handler.seen[0].body == b"x" * 50_000
+
+
+def test_an_upgrade_that_is_not_followed_ends_the_connection() -> None:
+    bench = Bench()
+    answer = bench.feed(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    assert b"connection: close\r\n" in answer and bench.wire.closed
+
+
+def test_continue_is_not_written_into_another_answer() -> None:
+    bench = Bench(Notebook(at_once=False))
+    bench.feed(post())
+    bench.connection.start_stream(bench.handler.seen[0], 200, b"text/event-stream")
+    assert b"100 Continue" not in bench.feed(post(body=b"abc", extra="Expect: 100-continue\r\n"))
+
+
+def test_what_follows_the_last_request_is_not_run() -> None:
+    bench = Bench()
+    bench.feed(post(extra="Connection: close\r\n") + post())
+    assert len(bench.handler.seen) == 1
+
+
+def test_a_stop_answers_requests_that_were_sent_before_it_was_told() -> None:
+    bench = Bench(Notebook(at_once=False))
+    bench.feed(post(body=b"one") + post(body=b"two") + post(body=b"three")[:-2])
+    bench.listener.stopping = True
+    for number, exchange in enumerate(bench.handler.seen):  # grows
+        if number == 1:
+            bench.connection.data_received(b"ee")
+        bench.connection.respond(exchange, 200, b"text/plain", b"")
+    assert bench.wire.sent.count(b" 200 ") == 3
+    assert bench.wire.sent.count(b"connection: close") == 1
+    assert bench.wire.closed
+
+
+def test_an_idle_connection_whose_request_has_arrived_is_not_closed() -> None:
+    bench = Bench()
+    bench.feed(post())
+    bench.wire.client.send(b"P")
+    bench.connection.close_idle()
+    assert not bench.wire.closed
+    bench.wire.socket.recv(1)
+    bench.connection.close_idle()
+    assert bench.wire.closed
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_without_a_body_gets_none(status: int) -> None:
+    bench = Bench(Notebook(at_once=False))
+    bench.feed(post())
+    bench.connection.respond(bench.handler.seen[0], status, b"text/plain", b"body")
+    assert bench.wire.sent.endswith(b"\r\n\r\n")

@@ -22,6 +22,7 @@ class Exchange:
         method: as sent ("POST"). target: path and query as sent. headers: (name as sent, value) in order.
         content_type, accept, request_id, timeout_ms, origin, host: the headers that every call is looked at for; b"" if absent.
         body: the whole body; a Slot when it was received into the arena. body_size: its bytes.
+        parts: what has arrived of a body that comes in pieces and not into the arena.
         id: request id of the answer. call: the engine's id, 0 where no call was made. started: when its first byte came.
         cors, extra: header lines of the answer. status: of the answer, once it has begun. chunked: the client speaks HTTP/1.1.
         done: the answer is complete.
@@ -73,7 +74,7 @@ class Exchange:
         self.content_length = -1
         self.body: bytes | Slot = b""
         self.body_size = 0
-        self.parts: list[bytes] = []
+        self.parts: bytearray | None = None
         self.arena: Arena | None = None
         self.id = ""
         self.cors = b""
@@ -107,3 +108,4 @@ class Exchange:
         if isinstance(self.body, Slot) and self.arena is not None:
             self.arena.free(self.body)
         self.body = b""
+        self.parts = None

@@ -7,6 +7,7 @@ docs/decisions/001. Times are CLOCK_MONOTONIC seconds.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import httptools
 from tiffin.errors import Code, Error
 from tiffin.web.exchange import Exchange
 from tiffin.web.heads import stream_head, whole_head
+from tiffin.web.request_head import read_head
 
 if TYPE_CHECKING:
     from tiffin.web.listener import Listener
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _HIGH_WATER_BYTES = 131_072
 _PIPELINE = 16
 _LINGER_S = 1.0
+_BODY_RATE = 1_024  # bytes per second that a body must arrive with, on average
+_FRAMING = 16  # bytes that may arrive for each byte of a chunked body: more is nothing but framing
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -37,18 +41,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_advancing",
-        "_current",
-        "_head_bytes",
-        "_listener",
-        "_parser",
-        "_queue",
-        "_reading",
-        "_transport",
-        "_writing",
-        "phase",
-        "since",
-    )
+        "_advancing", "_current", "_head_bytes", "_listener", "_moved", "_parser", "_queue", "_reading", "_transport",
+        "_unsent", "_writing", "phase", "since",
+    )  # fmt: skip
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -60,6 +55,10 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._writing = True
         self._advancing = False
+        self._unsent = (
+            0  # bytes that waited to be sent when the listener last looked, and since when they have not moved
+        )
+        self._moved = 0.0
         self.phase = "new"
         self.since = listener.clock()
 
@@ -75,30 +74,38 @@ class Connection(asyncio.Protocol):
         """Parse (asyncio calls this)."""
         if self.phase == "linger":
             return
-        if self._reading is not None:
+        reading = self._reading
+        if reading is not None:
             self.since = self._listener.clock()
+            limit = self._listener.http.max_header_bytes
             if self.phase == "head":
                 self._head_bytes += len(data)
-                if self._head_bytes > self._listener.http.max_header_bytes:
+                if self._head_bytes > limit:
                     self._refuse(Code.HEADERS_TOO_LARGE, "the request head is too large")
                     return
+            elif reading.content_length < 0:
+                # Neither chunk extensions nor trailers reach `on_body`, and their number has no end.
+                if self._head_bytes > limit + _FRAMING * reading.body_size:
+                    self._refuse(Code.INVALID_INPUT, "the chunked body is nearly all framing")
+                    return
+                self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # The request was handled as plain HTTP/1.1; what follows it belongs to a protocol that was not agreed on.
-            if self._current is not None:
-                self._current.keep_alive = False
+            pass  # it is handled as plain HTTP/1.1 and the last of its connection: see `read_head`
         except httptools.HttpParserCallbackError as error:
             cause = error.__cause__ or error.__context__
             if not isinstance(cause, Error):
                 raise
             self._refuse(Code(cause.code), cause.message)
         except httptools.HttpParserError as error:
-            if self._transport is not None:
-                self._refuse(Code.INVALID_INPUT, f"not a valid HTTP/1.1 request: {error}")
+            self._refuse(Code.INVALID_INPUT, f"not a valid HTTP/1.1 request: {error}")
 
     def eof_received(self) -> bool:
-        """The client sent all it will: close (asyncio calls this)."""
+        """The client left: close (asyncio calls this).
+
+        A client that only ended its own side looks the same; its calls end too, else none of a client that left would.
+        """
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
@@ -124,7 +131,6 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on (asyncio calls this)."""
         self._writing = True
-        self.since = self._listener.clock()
         if self._transport is not None and len(self._queue) < _PIPELINE:
             self._transport.resume_reading()
         if self._current is not None and self._current.unflushed:
@@ -151,7 +157,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header (httptools calls this)."""
         exchange = self._reading
-        if exchange is not None:
+        if exchange is not None and self.phase == "head":  # a trailer is nobody's
             exchange.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -160,37 +166,10 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         listener = self._listener
-        headers = exchange.headers
-        if len(headers) > listener.http.max_headers:
-            raise Error(f"more than {listener.http.max_headers} header lines", code=Code.HEADERS_TOO_LARGE)
-        expects = False
-        size = len(exchange.target)
-        for name, value in headers:
-            size += len(name) + len(value)
-            key = name.lower()
-            if key == b"host":
-                if exchange.host is not None:
-                    raise Error("two Host headers", code=Code.INVALID_INPUT)
-                exchange.host = value
-            elif key == b"content-length":
-                exchange.content_length = int(value)
-            elif key == b"content-type":
-                exchange.content_type = value
-            elif key == b"accept":
-                exchange.accept = value
-            elif key == b"x-request-id":
-                exchange.request_id = value
-            elif key == b"tiffin-timeout-ms":
-                exchange.timeout_ms = value
-            elif key == b"origin":
-                exchange.origin = value
-            elif key == b"expect":
-                expects = value.lower() == b"100-continue"
-        if size > listener.http.max_header_bytes:
-            raise Error("the request head is too large", code=Code.HEADERS_TOO_LARGE)
-        exchange.method = self._parser.get_method().decode("ascii", "replace")
-        exchange.chunked = self._parser.get_http_version() == "1.1"
-        exchange.keep_alive = exchange.chunked and self._parser.should_keep_alive()
+        parser = self._parser
+        exchange.method = parser.get_method().decode("ascii", "replace")
+        expects = read_head(exchange, listener.http, parser.get_http_version(), upgrade=parser.should_upgrade())
+        exchange.keep_alive = exchange.keep_alive and parser.should_keep_alive()
         self.phase = "body"
         length = exchange.content_length
         if length > listener.http.max_body_bytes:
@@ -200,7 +179,8 @@ class Connection(asyncio.Protocol):
             if slot is not None:
                 exchange.arena = listener.arena
                 exchange.body = slot
-        if expects and self._transport is not None:
+        # Not into the answer to an earlier request; without it the client sends its body a little later.
+        if expects and self._transport is not None and self._current is None:
             self._transport.write(_CONTINUE)
 
     def on_body(self, data: bytes) -> None:
@@ -212,14 +192,16 @@ class Connection(asyncio.Protocol):
         exchange.body_size += len(data)
         if exchange.arena is not None:
             exchange.arena.write(exchange.body, at, data)  # type: ignore[arg-type]
-        elif at == 0:
+            return
+        limit = self._listener.http.max_body_bytes
+        if exchange.body_size > limit:
+            raise Error(_too_large(limit), code=Code.TOO_LARGE)
+        if at == 0:
             exchange.body = data
+        elif exchange.parts is None:
+            exchange.parts = bytearray(exchange.body) + data  # type: ignore[arg-type]
         else:
-            if exchange.body_size > self._listener.http.max_body_bytes:
-                raise Error(_too_large(self._listener.http.max_body_bytes), code=Code.TOO_LARGE)
-            if not exchange.parts and isinstance(exchange.body, bytes):
-                exchange.parts.append(exchange.body)
-            exchange.parts.append(data)
+            exchange.parts += data
 
     def on_message_complete(self) -> None:
         """Answer the request, or let it wait for the one before it (httptools calls this)."""
@@ -227,15 +209,20 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         self._reading = None
-        if exchange.parts:
-            exchange.body = b"".join(exchange.parts)
-            exchange.parts = []
+        transport = self._transport
+        if transport is None or transport.is_closing():  # sent after a request that was to be the last
+            exchange.release()
+            return
+        if exchange.parts is not None:
+            exchange.body = bytes(exchange.parts)
+            exchange.parts = None
         if self._current is None:
             self._begin(exchange)
         else:
+            self.phase = "answer"
             self._queue.append(exchange)
-            if len(self._queue) >= _PIPELINE and self._transport is not None:
-                self._transport.pause_reading()
+            if len(self._queue) >= _PIPELINE:
+                transport.pause_reading()
 
     # -- answering ---------------------------------------------------------------------------------------------------------
 
@@ -255,10 +242,10 @@ class Connection(asyncio.Protocol):
             return
         size = len(body)
         exchange.status = status
-        if exchange.method == "HEAD" or status == 204:
+        if exchange.method == "HEAD" or status in {204, 304}:
             body = b""
         listener = self._listener
-        keep = exchange.keep_alive and not listener.stopping
+        keep = exchange.keep_alive and (not listener.stopping or self._more())
         transport.write(whole_head(exchange, status, listener.date_line, media, size, keep=keep) + body)
         self._finish(exchange, keep)
 
@@ -269,7 +256,9 @@ class Connection(asyncio.Protocol):
             return
         exchange.streaming = True
         exchange.status = status
-        keep = exchange.keep_alive and not self._listener.stopping
+        if self._listener.stopping and not self._more():
+            exchange.keep_alive = False
+        keep = exchange.keep_alive
         transport.write(stream_head(exchange, status, self._listener.date_line, media, keep=keep))
 
     def write(self, exchange: Exchange, data: bytes) -> None:
@@ -290,7 +279,7 @@ class Connection(asyncio.Protocol):
             return
         if exchange.chunked:
             self._transport.write(b"0\r\n\r\n")
-        self._finish(exchange, exchange.keep_alive and not self._listener.stopping)
+        self._finish(exchange, exchange.keep_alive)  # what the head said; a stop closes it when it is idle
 
     def abort(self) -> None:
         """Cut the connection: the client must not take a broken answer for a whole one."""
@@ -298,28 +287,42 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def close_idle(self) -> None:
-        """Close if no request is being read or answered."""
-        if self._transport is not None and self._current is None and self._reading is None:
-            self._transport.close()
+        """Close if no request is being read or answered, or has arrived and was not looked at."""
+        transport = self._transport
+        if transport is not None and self._current is None and not self._more() and not _arrived(transport):
+            transport.close()
 
     def overdue(self, now: float) -> None:
         """Act on a client that takes too long for what it should do next (the listener calls this each second)."""
         http = self._listener.http
-        waited = now - self.since
         transport = self._transport
         if transport is None:
             return
-        if self.phase == "answer":
-            if not self._writing and waited > http.write_timeout_s:
-                self.abort()
-        elif self.phase == "head":
-            started = now if self._reading is None else self._reading.started
-            if now - started > http.header_timeout_s:
-                self._refuse(Code.BODY_TIMEOUT, f"the request head did not arrive within {http.header_timeout_s:g} s")
-        elif self.phase == "body":
-            if waited > http.body_timeout_s:
+        unsent = transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._moved = now
+        elif unsent and now - self._moved > http.write_timeout_s:
+            self.abort()
+            return
+        reading = self._reading
+        waited = now - self.since
+        if reading is not None:
+            if not transport.is_reading():  # it is us who keep it waiting
+                self.since = reading.started = now
+            elif self.phase == "head":
+                if now - reading.started > http.header_timeout_s:
+                    self._refuse(
+                        Code.BODY_TIMEOUT, f"the request head did not arrive within {http.header_timeout_s:g} s"
+                    )
+            elif waited > http.body_timeout_s:
                 self._refuse(Code.BODY_TIMEOUT, f"the request body paused for over {http.body_timeout_s:g} s")
-        elif waited > {"idle": http.keep_alive_s, "new": http.header_timeout_s, "linger": _LINGER_S}[self.phase]:
+            elif reading.body_size < (now - reading.started - http.body_timeout_s) * _BODY_RATE:
+                self._refuse(Code.BODY_TIMEOUT, f"the request body arrived more slowly than {_BODY_RATE} bytes/s")
+        elif (
+            self.phase != "answer"
+            and waited > ({"idle": http.keep_alive_s, "new": http.header_timeout_s, "linger": _LINGER_S}[self.phase])
+        ):
             transport.close()
 
     # -- inside ------------------------------------------------------------------------------------------------------------
@@ -327,6 +330,8 @@ class Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange, keep: bool) -> None:
         exchange.done = True
         self._current = None
+        if exchange.arena is not None:
+            exchange.release()  # a body that no call took over
         self._listener.answered(exchange)
         transport = self._transport
         if transport is None:
@@ -352,6 +357,10 @@ class Connection(asyncio.Protocol):
         if len(self._queue) < _PIPELINE and self._writing and not transport.is_closing():
             transport.resume_reading()
 
+    def _more(self) -> bool:
+        """Whether the client has sent, or begun to send, another request: it could not know yet that it should not."""
+        return bool(self._queue) or self._reading is not None
+
     def _gone(self, exchange: Exchange) -> None:
         if not exchange.done:
             exchange.done = True
@@ -366,15 +375,26 @@ class Connection(asyncio.Protocol):
         self._reading = None
         exchange.release()
         exchange.keep_alive = False
+        self.since = self._listener.clock()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
         if self._current is None and not self._queue:
             self._current = exchange
             self.phase = "linger"
             self._listener.handler.refuse(exchange, Error(message, code=code))
         else:
             # Requests before it are still being answered: the last of them ends the connection.
+            self.phase = "answer"
             (self._queue[-1] if self._queue else self._current).keep_alive = False  # type: ignore[union-attr]
-            if self._transport is not None:
-                self._transport.pause_reading()
+            transport.pause_reading()
+
+
+def _arrived(transport: asyncio.Transport) -> bool:
+    """Whether the kernel holds bytes (or the end) of the client that the loop has not read."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _too_large(limit: int) -> str:
