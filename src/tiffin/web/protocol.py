@@ -51,14 +51,12 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reading: Exchange | None = None  # being parsed
         self._current: Exchange | None = None  # being answered
-        self._queue: deque[Exchange] = deque()  # read while another is being answered (pipelining)
+        self._queue: deque[Exchange] = deque()  # read while another is being answered
         self._head_bytes = 0
         self._writing = True
         self._advancing = False
-        self._unsent = (
-            0  # bytes that waited to be sent when the listener last looked, and since when they have not moved
-        )
-        self._moved = 0.0
+        self._unsent = 0  # bytes that waited to be sent when the listener last looked
+        self._moved = 0.0  # since when it was so many
         self.phase = "new"
         self.since = listener.clock()
 
@@ -287,9 +285,13 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def close_idle(self) -> None:
-        """Close if no request is being read or answered, or has arrived and was not looked at."""
+        """Close if no request is being read or answered, or waits in the kernel."""
         transport = self._transport
-        if transport is not None and self._current is None and not self._more() and not _arrived(transport):
+        if transport is None or self._current is not None or self._more():
+            return
+        kernel = select.poll()
+        kernel.register(transport.get_extra_info("socket"), select.POLLIN)
+        if not kernel.poll(0):
             transport.close()
 
     def overdue(self, now: float) -> None:
@@ -388,13 +390,6 @@ class Connection(asyncio.Protocol):
             self.phase = "answer"
             (self._queue[-1] if self._queue else self._current).keep_alive = False  # type: ignore[union-attr]
             transport.pause_reading()
-
-
-def _arrived(transport: asyncio.Transport) -> bool:
-    """Whether the kernel holds bytes (or the end) of the client that the loop has not read."""
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket"), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _too_large(limit: int) -> str:
