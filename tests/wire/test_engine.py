@@ -37,6 +37,7 @@ from tiffin.messages.link import (
     Window,
 )
 from tiffin.messages.port import Call, ToEdge
+from tiffin.observe.exposition import expose
 from tiffin.observe.metrics import Registry
 from tiffin.spec.service import Application, MethodSpec, Param, ServiceSpec
 from tiffin.spec.types import AnyType
@@ -94,9 +95,13 @@ class Link:
     def __init__(self) -> None:
         self.got: list[LinkMessage] = []
         self.closed = ""
+        self.polls = 0
 
     def send(self, messages: Sequence[LinkMessage]) -> None:
         self.got += messages
+
+    def poll(self) -> None:
+        self.polls += 1
 
     def close(self, reason: str) -> None:
         self.closed = reason
@@ -113,7 +118,8 @@ class Bench:
         self.told: list[ToSupervisor] = []
         self.answers: list[ToEdge] = []
         config = config or Config()
-        self.engine = Engine(self.timers, lambda: self.timers.now, config, arena, Registry(), self.told.append)
+        self.registry = Registry()
+        self.engine = Engine(self.timers, lambda: self.timers.now, config, arena, self.registry, self.told.append)
         self.engine.connect(self)
         self.engine.fleet.activate(1, APPLICATION)
         self.next_id = 0
@@ -365,6 +371,82 @@ def test_a_child_ends_with_its_parent() -> None:
     assert other.take(Cancel) == [Cancel(running.stream)]
 
 
+def joined_inner(stream: int, parents: list[int], number: int = 0) -> Open:
+    meta = {"parents": ",".join(map(str, parents))}
+    return Open(stream, number, 1, 2, 2, b"\x80", 50.0, "r", "root", service="Other", meta=meta)
+
+
+def test_a_child_of_joined_calls_ends_with_the_last_of_them() -> None:
+    bench = Bench()
+    link, other = bench.worker(0), bench.worker(1, OTHER)
+    first, second = bench.call(JOINED), bench.call(JOINED)
+    bench.batch(link)
+    bench.say(link, joined_inner(1, [first, second]))
+    (running,) = bench.batch(other).members
+    assert running.remaining_s == 10.0
+    bench.engine.send(Cancel(first))
+    assert other.take(Cancel) == []
+    bench.engine.send(Cancel(second))
+    assert other.take(Cancel) == [Cancel(running.stream)]
+    assert not bench.engine.calls
+
+
+def test_joined_calls_whose_run_called_what_is_not_idempotent_are_not_retried() -> None:
+    bench = Bench()
+    link, _other = bench.worker(0), bench.worker(1, OTHER)
+    ids = [bench.call(JOINED), bench.call(JOINED)]
+    bench.batch(link)
+    bench.say(link, joined_inner(1, ids, number=1))
+    bench.die(0)
+    failures = [answer for answer in bench.answers if isinstance(answer, Failure)]
+    assert [(failure.stream, failure.code) for failure in failures] == [(id, "MAYBE_EXECUTED") for id in ids]
+
+
+def test_a_child_that_ended_with_its_parent_is_said_to_its_worker_and_forgotten() -> None:
+    bench = Bench()
+    link, _other = bench.worker(0), bench.worker(1, OTHER)
+    id = bench.call()
+    bench.batch(link)
+    bench.say(link, open_inner(1, id))
+    bench.engine.send(Cancel(id))
+    (failed,) = link.take(Failure)
+    assert isinstance(failed, Failure) and (failed.stream, failed.code) == (1, "CANCELLED")
+    assert link.handle.outside == {}  # type: ignore[attr-defined]
+
+
+def test_a_child_of_a_call_that_has_ended_is_not_run() -> None:
+    bench = Bench()
+    link, other = bench.worker(0), bench.worker(1, OTHER)
+    id = bench.call()
+    bench.batch(link)
+    bench.engine.send(Cancel(id))
+    bench.say(link, open_inner(1, id))
+    assert other.take(Batch) == []
+    (failed,) = link.take(Failure)
+    assert isinstance(failed, Failure) and failed.code == "CANCELLED"
+
+
+def test_only_calls_that_run_again_count_as_retried() -> None:
+    bench = Bench()
+    link = bench.worker(0)
+    bench.call(ONCE)
+    bench.batch(link)
+    bench.die(0)
+    assert b'tiffin_retries_total{service="Entry"} 0' in expose(bench.registry, "")[0]
+
+
+def test_a_generation_retires_only_after_all_before_it() -> None:
+    bench = Bench()
+    old = bench.worker(0)
+    id = bench.call()
+    batch = bench.batch(old)
+    bench.engine.fleet.activate(2, APPLICATION)
+    bench.engine.fleet.activate(3, APPLICATION)
+    assert not [told for told in bench.told if isinstance(told, Retired)]
+    bench.say(old, Reply(id, b"1"), Ran(batch.batch, 0.1, 1))
+    assert [told for told in bench.told if isinstance(told, Retired)] == [Retired(1), Retired(2)]
+
+
 def test_a_call_that_called_what_is_not_idempotent_is_not_retried() -> None:
     bench = Bench()
     link, _other = bench.worker(0), bench.worker(1, OTHER)
@@ -431,3 +513,12 @@ def test_before_the_spec_calls_are_told_to_come_back() -> None:
     bench.call()
     (answer,) = bench.answers
     assert isinstance(answer, Failure) and (answer.code, answer.status, answer.retry_after_s) == ("STARTING", 503, 1.0)
+
+
+def test_a_crowd_of_calls_in_one_round_does_not_keep_the_workers_waiting() -> None:
+    bench = Bench()
+    link = bench.worker(0)
+    for _ in range(200):
+        bench.call(JOINED)
+    assert link.polls >= 200 // 33
+    assert link.take(Batch), "work is handed out before the round ends"

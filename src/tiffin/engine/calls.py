@@ -55,7 +55,8 @@ class OpenCall(msgspec.Struct, eq=False):
         id: the stream's id on every link. state: the service it is for. origin: who gets the answer.
         method, rows, media, accept, body, request_id, root, meta, idempotent: as in `messages.link.Open`. size: bytes of the body.
         arrived, deadline: when. lease: what keeps the body in the arena, None where it is not there.
-        parent: id of the call that made this one through depends(), 0 for none. inner: it has one.
+        parents: ids of the calls whose joined run made this one through depends(); it ends with the last of them.
+        inner: it was made through depends().
         worker: who has it now, None while it is queued. attempt: how often it was handed to a worker.
         streaming: its first piece was sent. children: ids of calls that its method made.
     """
@@ -76,7 +77,7 @@ class OpenCall(msgspec.Struct, eq=False):
     meta: dict[str, str]
     idempotent: bool
     lease: Lease | None = None
-    parent: int = 0
+    parents: tuple[int, ...] = ()
     inner: bool = False
     worker: WorkerHandle | None = None
     attempt: int = 0

@@ -15,7 +15,7 @@ from tiffin.config.parts import Config
 from tiffin.engine.calls import Lease, OpenCall, system_failure
 from tiffin.engine.fleet import WATCH_S, Fleet
 from tiffin.engine.generation import ServiceState
-from tiffin.engine.inner import InnerCalls
+from tiffin.engine.inner import PARENT_ENDED, InnerCalls
 from tiffin.engine.worker import WorkerHandle
 from tiffin.errors import Code
 from tiffin.link.arena import Arena
@@ -41,6 +41,7 @@ from tiffin.messages.port import Call, EdgePort, ToEdge, ToEngine
 from tiffin.observe.metrics import Registry
 
 TICK_S = 0.025
+CROWD = 32  # calls within one round of the loop (about a millisecond's worth) after which the workers are looked at
 
 
 class Timers(Protocol):
@@ -81,6 +82,7 @@ class Engine:
         self._edge: EdgePort | None = None
         self._dirty: dict[ServiceState, None] = {}
         self._pump_due = False
+        self._arrived = 0
         self._tick_due = False
         self.calls: dict[int, OpenCall] = {}
         self._inner = InnerCalls(self)
@@ -96,6 +98,9 @@ class Engine:
     def send(self, message: ToEngine) -> None:
         """See `EnginePort.send`."""
         if type(message) is Call:
+            self._arrived += 1
+            if self._arrived > CROWD:
+                self._crowd()
             edge = self._edge
             if edge is None:
                 raise RuntimeError("a call before Engine.connect")
@@ -185,8 +190,16 @@ class Engine:
             self._pump_due = True
             self._timers.call_soon(self._pump)
 
+    def _crowd(self) -> None:
+        """Look at the workers in the middle of a round: one that brings a thousand calls must not keep them waiting for its end."""
+        self._arrived = 0
+        for handle in list(self.fleet.handles.values()):
+            handle.link.poll()
+        self._pump()
+
     def _pump(self) -> None:
         self._pump_due = False
+        self._arrived = 0
         now = self._clock()
         states, self._dirty = self._dirty, {}
         for state in states:
@@ -282,13 +295,15 @@ class Engine:
         state.metrics.answered(call.method, code)
         if call.lease is not None:
             call.lease.release()
-        if call.parent:
-            parent = self.calls.get(call.parent)
-            if parent is not None and parent.children is not None:
-                parent.children.discard(call.id)
+        if call.parents:
+            for parent in map(self.calls.get, call.parents):
+                if parent is not None and parent.children is not None:
+                    parent.children.discard(call.id)
         if call.children:
-            for child in tuple(call.children):
-                self.cancel(child)
+            for child in map(self.calls.get, tuple(call.children)):
+                if child is not None and not any(parent in self.calls for parent in child.parents):
+                    self.cancel(child.id)
+                    child.origin.receive(system_failure(child.id, Code.CANCELLED, PARENT_ENDED))
         if not state.open:
             self.fleet.idle()
 
@@ -351,7 +366,8 @@ class Engine:
             self.fleet.ready(handle, message)
         elif isinstance(message, Recalled):
             if handle.service is not None:
-                handle.batches.pop(message.batch, None)
+                if handle.batches.pop(message.batch, -1) < 0:
+                    return
                 handle.service.scheduler.recalled(self._clock(), handle.id, message.batch)
                 handle.release(message.batch)
                 self.touch(handle.service)
@@ -373,10 +389,12 @@ class Engine:
         if state is None:
             return
         instructions = state.scheduler.worker_down(now, handle.id, cause)
-        for call in self.calls.values():
-            if call.worker is handle:
-                call.worker = None
-                state.metrics.retried()
+        had = [call for call in self.calls.values() if call.worker is handle]
+        for call in had:
+            call.worker = None
         for instruction in instructions:
             self.apply(state, instruction, now)
+        for call in had:
+            if call.id in self.calls:
+                state.metrics.retried()
         self.touch(state)

@@ -231,11 +231,9 @@ class Fleet:
         return None
 
     def idle(self) -> None:
-        """Tell the supervisor of older generations that have no open call."""
-        for generation in list(self._retiring):
-            if not generation.open:
-                self._retiring.remove(generation)
-                self._tell(Retired(generation.number))
+        """Tell the supervisor of older generations that have no open call, the oldest first: the word ends all before it, too."""
+        while self._retiring and not self._retiring[0].open:
+            self._tell(Retired(self._retiring.pop(0).number))
 
     def why_not_ready(self) -> str:
         """Return why calls cannot be answered now; "" when every service has a worker that lives."""

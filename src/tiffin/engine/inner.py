@@ -16,6 +16,7 @@ from tiffin.engine.worker import WorkerHandle
 from tiffin.errors import Code
 from tiffin.messages.link import Open
 
+PARENT_ENDED = "the call that made this call has ended"
 _FIRST_ID = 1 << 62  # far above every edge's
 
 
@@ -44,7 +45,7 @@ class InnerCalls:
         """Make the call that a worker asks for.
 
         A child has no more time than its parent, goes first, ends with it, and is idempotent only if both are; a parent whose child
-        is not idempotent is not, either, from now on.
+        is not idempotent is not, either, from now on. Of a joined run each call is a parent: the child lives while one of them does.
 
         Returns:
             the call, or None when it was refused.
@@ -55,19 +56,25 @@ class InnerCalls:
             unknown = f"no service {message.service!r} with method {message.method} in this application"
             origin.receive(system_failure(message.stream, Code.UNAVAILABLE, unknown))
             return None
+        calls = self._books.calls
+        named = message.meta.get("parent") or message.meta.get("parents") or ""
+        parents = [call for call in (calls.get(int(id)) for id in named.split(",") if id) if call is not None]
+        if named and not parents:
+            origin.receive(system_failure(message.stream, Code.CANCELLED, PARENT_ENDED))
+            return None
         id = next(self._ids)
-        parent = self._books.calls.get(int(message.meta.get("parent", "0")))
-        idempotent = state.spec.methods[message.method].idempotent
+        own = state.spec.methods[message.method].idempotent
+        idempotent = own and message.idempotent and all(parent.idempotent for parent in parents)
         deadline = now + message.remaining_s
-        if parent is not None:
+        if parents:
+            deadline = min(deadline, max(parent.deadline for parent in parents))
+        for parent in parents:
             if parent.children is None:
                 parent.children = set()
             parent.children.add(id)
-            deadline = min(deadline, parent.deadline)
-            if not idempotent:
+            if not own:
                 parent.idempotent = False
                 parent.state.scheduler.made_outside_call(parent.id)
-            idempotent = idempotent and parent.idempotent
         handle.outside[message.stream] = id
         body = message.body
         return OpenCall(
@@ -87,7 +94,7 @@ class InnerCalls:
             message.meta,
             idempotent,
             None,
-            0 if parent is None else parent.id,
+            tuple(parent.id for parent in parents),
             True,
         )
 

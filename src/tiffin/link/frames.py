@@ -79,7 +79,10 @@ class FrameReader(Generic[M]):
                     decoded = self._decode(view[at + 4 : at + 4 + length])
                 except msgspec.DecodeError as error:
                     raise BadFrame(f"undecodable frame of {length} bytes: {error}") from None
-                messages = messages + decoded if messages else decoded
+                if messages:
+                    messages += decoded
+                else:
+                    messages = decoded
                 at += 4 + length
         if buffer is self._buffer:
             del self._buffer[:at]

@@ -9,8 +9,9 @@ import asyncio
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from tiffin.link.arena import Arena
 from tiffin.link.frames import BadFrame, FrameReader, decode_link, encode_frame
@@ -18,6 +19,7 @@ from tiffin.messages.link import Hello, LinkMessage
 
 _PEER_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _BUFFER_BYTES = 1_048_576
+_CHUNK_BYTES = 262_144
 
 
 class LinkHandler(Protocol):
@@ -39,6 +41,10 @@ class EngineLink(Protocol):
         """Send messages as one frame; never blocks; after a close they are dropped."""
         ...
 
+    def poll(self) -> None:
+        """Take what has arrived, now; never blocks."""
+        ...
+
     def close(self, reason: str) -> None:
         """Close; the handler hears `closed`."""
         ...
@@ -47,33 +53,49 @@ class EngineLink(Protocol):
 Greeter = Callable[[EngineLink, Hello], LinkHandler | None]
 
 
-class SocketEngineLink(asyncio.Protocol):
-    """One accepted connection.
+class SocketEngineLink:
+    """One accepted connection; reads and writes its socket itself, so that the engine can look for answers at any time.
 
     Args:
+        loop: says when the socket is ready. sock: accepted, not blocking.
         greet: called with the first message, Hello; returns who takes the rest, or None to refuse.
     """
 
-    def __init__(self, greet: Greeter) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, greet: Greeter) -> None:
+        self._loop = loop
+        self._socket: socket.socket | None = sock
+        self._fd = sock.fileno()
         self._greet = greet
         self._reader = FrameReader(decode_link)
-        self._transport: asyncio.Transport | None = None
+        self._chunk = bytearray(_CHUNK_BYTES)
+        self._view = memoryview(self._chunk)
+        self._unsent: deque[memoryview] = deque()
         self._handler: LinkHandler | None = None
-        self._reason = "the worker closed the link"
+        self._taking = False
+        loop.add_reader(self._fd, self.poll)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport (asyncio calls this)."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are none by inheritance
-
-    def data_received(self, data: bytes) -> None:
-        """Cut frames and hand their messages on (asyncio calls this)."""
+    def poll(self) -> None:
+        """See `EngineLink.poll`."""
+        if self._socket is None or self._taking:
+            return
         try:
-            messages = self._reader.feed(data)
-        except BadFrame as error:
+            size = self._socket.recv_into(self._chunk)
+            messages = self._reader.feed(self._view[:size])
+        except (BlockingIOError, InterruptedError):
+            return
+        except (OSError, BadFrame) as error:
             self.close(str(error))
             return
-        if not messages:
-            return
+        if not size:
+            self.close("the worker closed the link")
+        elif messages:
+            self._taking = True  # who takes them may look for more: those wait until these are taken, in order
+            try:
+                self._take(messages)
+            finally:
+                self._taking = False
+
+    def _take(self, messages: list[LinkMessage]) -> None:
         if self._handler is None:
             hello = messages[0]
             if not isinstance(hello, Hello):
@@ -87,23 +109,53 @@ class SocketEngineLink(asyncio.Protocol):
         if messages:
             self._handler.messages(messages)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the handler (asyncio calls this)."""
-        self._transport = None
-        if self._handler is not None:
-            handler, self._handler = self._handler, None
-            handler.closed(str(exc) if exc else self._reason)
-
     def send(self, messages: Sequence[LinkMessage]) -> None:
         """See `EngineLink.send`."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode_frame(messages))
+        if self._socket is None:
+            return
+        frame = encode_frame(messages)
+        if not self._unsent:
+            try:
+                sent = self._socket.send(frame)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                return  # the reading side tells why
+            if sent == len(frame):
+                return
+            self._loop.add_writer(self._fd, self._send_rest)
+            frame = frame[sent:]
+        self._unsent.append(memoryview(frame))
+
+    def _send_rest(self) -> None:
+        while self._unsent and self._socket is not None:
+            rest = self._unsent[0]
+            try:
+                sent = self._socket.send(rest)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._unsent.clear()
+                break
+            if sent == len(rest):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = rest[sent:]
+        self._loop.remove_writer(self._fd)
 
     def close(self, reason: str) -> None:
         """See `EngineLink.close`."""
-        self._reason = reason
-        if self._transport is not None:
-            self._transport.abort()
+        if self._socket is None:
+            return
+        sock, self._socket = self._socket, None
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        self._unsent.clear()
+        sock.close()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            # Not within the caller's own work: it may be about to forget this link itself.
+            self._loop.call_soon(handler.closed, reason)
 
 
 class LinkServer:
@@ -120,7 +172,6 @@ class LinkServer:
         self._greet = greet
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
-        self._tasks: set[asyncio.Task[Any]] = set()
         loop.add_reader(fd, self._accept)
 
     def close(self) -> None:
@@ -145,7 +196,4 @@ class LinkServer:
             except OSError:
                 sock.close()  # the worker is gone already
                 continue
-            connecting = self._loop.connect_accepted_socket(lambda: SocketEngineLink(self._greet), sock)
-            task = self._loop.create_task(connecting)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            SocketEngineLink(self._loop, sock, self._greet)

@@ -25,6 +25,9 @@ class InlineEngineLink:
         """See `EngineLink.send`."""
         self._to_worker.put(list(messages))
 
+    def poll(self) -> None:
+        """See `EngineLink.poll`: messages come by themselves."""
+
     def close(self, reason: str) -> None:
         """See `EngineLink.close`."""
         handler, self.handler = self.handler, None
