@@ -110,6 +110,10 @@ class Supervisor:
         """
         config = self._config
         opened.callback(self._loop.close)
+        if config.http.tls_certificate or config.http.tls_key:
+            from tiffin.web.listener import tls_context  # brings the edge and ssl along: only where TLS is on
+
+            tls_context(config.http)  # a front would find out too, but can tell nobody
         self._http = open_http(config.http.host, config.http.port, config.http.backlog)
         opened.callback(self._close_http)
         self._urls = urls(config, self._http)
