@@ -288,6 +288,22 @@ def test_a_taken_port_ends_the_start(start):
     assert f"(pid {os.getpid()})" in server.log
 
 
+def test_a_certificate_that_cannot_be_used_ends_the_start(start):
+    server = start(http={"tls_certificate": "nowhere.pem"})
+    assert server.process.wait(20) == 1
+    assert "error: TLS certificate 'nowhere.pem'" in server.log
+    assert "worker 0" not in server.log
+
+
+def test_an_init_that_raises_shows_its_traceback_once(start):
+    code = SERVICE.replace("class Svc:\n", "class Svc:\n    def __init__(self):\n        open('/no/model')\n\n")
+    server = start(code, workers={"backoff_s": 0.01, "crash_limit": 3})
+    server.until_log("Svc cannot be loaded")
+    assert server.log.count("Traceback") == 1
+    assert re.search(r"Svc could not be loaded: FileNotFoundError: .*'/no/model' \(at .*, line \d+\)\n", server.log)
+    assert server.stop() == 0
+
+
 def test_too_few_devices_end_the_start_before_any_worker(start):
     server = start(
         SERVICE.replace("@tiffin.service\n", "@tiffin.service(resources={'gpu': 1})\n"),

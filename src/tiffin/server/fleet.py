@@ -41,7 +41,7 @@ class Worker:
     Attributes:
         epoch: rises at every start. running: None between two processes. ready: loaded and taking calls.
         asked: why it is being killed by us. stopping: it is not replaced any more.
-        waiting: it is not replaced before `Fleet.resume`.
+        waiting: it is not replaced before `Fleet.resume`. died_in_load: its last process did.
     """
 
     id: int
@@ -53,6 +53,7 @@ class Worker:
     ready: bool = False
     stopping: bool = False
     waiting: bool = False
+    died_in_load: bool = False
     asked: tuple[DeathCause, str] | None = None
     timer: Timer | None = None
 
@@ -164,6 +165,7 @@ class Fleet:
         if worker is None or worker.epoch != message.epoch or worker.ready or worker.running is None:
             return
         worker.ready = True
+        worker.died_in_load = False
         self._cancel_timer(worker)
         generation = worker.generation
         generation.restarts[worker.spec.name].ready()
@@ -232,6 +234,7 @@ class Fleet:
                 streams=spec.streams,
                 beat_s=self._config.beat_s,
                 life_fd=self._launch.life_fd,
+                again=worker.died_in_load,
             ),
             env=worker.placement.env,
         )
@@ -286,6 +289,7 @@ class Fleet:
         self._owner.workers_changed(worker.generation)
 
     def _died_in_load(self, worker: Worker, detail: str) -> None:
+        worker.died_in_load = True
         generation, name = worker.generation, worker.spec.name
         restarts = generation.restarts[name]
         pause_s = restarts.died_in_load(self._loop.clock())

@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 import time
+import traceback
 from types import FrameType
 
 from tiffin.errors import UsageError
 from tiffin.link.ends import WorkerEnd
 from tiffin.link.socket_end import connect_worker
 from tiffin.messages.link import PROTOCOL, Hello, Welcome
-from tiffin.service.load import load_service, user_traceback
+from tiffin.service.load import load_service, user_place, user_traceback
 from tiffin.worker.load import OtherSpec, host
 from tiffin.worker.loop import Worker
 from tiffin.worker.process import freeze_memory, settle
@@ -44,7 +45,7 @@ def main() -> int:
     except UsageError as error:
         return _say(error)
     except Exception as error:  # wall: the user's own module, __init__ and hooks
-        sys.stderr.write(f"{user_traceback(error)}\nerror: service {setup.service} could not be loaded\n")
+        sys.stderr.write(load_failure(setup.service, error, again=setup.again))
         return EXIT_LOAD_FAILED
     freeze_memory()
 
@@ -55,6 +56,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     worker.serve(time.perf_counter() - started)
     return 0
+
+
+def load_failure(service: str, error: Exception, *, again: bool) -> str:
+    """Return what to tell about an exception of the user's code while it was loaded: at first with its traceback."""
+    if not again:
+        return f"{user_traceback(error)}\nerror: service {service} could not be loaded\n"
+    place = user_place(error)
+    last = "".join(traceback.format_exception_only(error)).strip()
+    return f"error: service {service} could not be loaded: {last}" + (f" (at {place})\n" if place else "\n")
 
 
 def _connect(setup: WorkerSetup) -> tuple[WorkerEnd, Welcome]:

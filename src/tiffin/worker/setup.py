@@ -28,6 +28,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
         threads, concurrency, streams: capacity of the compute, async and stream lanes.
         beat_s: pause between signs of life until the engine's Welcome says another.
         life_fd: read end of a pipe that ends with the supervisor; -1 for none.
+        again: its last start died while loading, and has shown its traceback.
     """
 
     target: str
@@ -44,6 +45,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     streams: int = 8
     beat_s: float = 0.5
     life_fd: int = -1
+    again: bool = False
 
 
 def read_setup(environ: Mapping[str, str]) -> WorkerSetup:

@@ -176,6 +176,15 @@ def test_deaths_in_load_wait_and_in_the_end_fail_the_service(house):
     assert generation.failed == {}
 
 
+def test_a_worker_is_told_that_its_traceback_was_shown_until_it_is_ready_again(house):
+    house.generation()
+    house.placer.processes[0].ended(70)
+    house.loop.advance(0.2)
+    house.ready(0, epoch=2)
+    house.placer.processes[1].ended(1)
+    assert [process.order.setup.again for process in house.placer.processes] == [False, True, False]
+
+
 def test_a_service_that_another_worker_serves_is_not_failed(house):
     generation = house.generation(workers=2)
     house.ready(0)
