@@ -97,9 +97,9 @@ def plan(
     threads = max(1, cores // max(1, total))
     placements: list[Placement] = []
     for demand in demands:
-        notes += _note(demand, inventory, workers, allowed)
         env = _threads_env(demand.spec, threads, environ or {})
         placements += [_placement(demand.spec.name, devices, env) for devices in demand.got]
+    notes += _notes(demands, inventory, workers, allowed)
     return Plan(placements=tuple(placements), notes=tuple(notes))
 
 
@@ -251,18 +251,29 @@ def _describe(device: Device) -> str:
     return f"GPU {device.index} {device.name}{part}"
 
 
-def _note(demand: _Demand, inventory: Inventory, workers: WorkersConfig, allowed: Sequence[Device]) -> list[str]:
-    """Return what must be said loudly about one service."""
-    name = demand.spec.name
-    if all(demand.got):
-        return []
-    if workers.device == "cpu":
+def _notes(
+    demands: Sequence[_Demand], inventory: Inventory, workers: WorkersConfig, allowed: Sequence[Device]
+) -> list[str]:
+    """Return what must be said loudly: a line for all services that are on the CPU because there was no GPU for them."""
+    notes: list[str] = []
+    fallen: list[str] = []
+    for demand in demands:
+        if all(demand.got):
+            continue
         asked = _gpus(demand.spec)
-        return [f"{name} asks for {asked} GPU(s) and runs on the CPU, as --device cpu says"] if asked else []
-    if not demand.shares and not demand.each:
-        return []  # it said itself that it needs no GPU
-    why = inventory.reason or ("every GPU is taken or busy" if allowed else "no GPU is left")
-    return [f"{name} runs on the CPU: {why}"]
+        if workers.device == "cpu":
+            if asked:
+                notes.append(f"{demand.spec.name} asks for {asked} GPU(s) and runs on the CPU, as --device cpu says")
+        elif demand.shares or demand.each:  # else it said itself that it needs no GPU
+            fallen.append(demand.spec.name)
+    if fallen:
+        why = inventory.reason or ("every GPU is taken or busy" if allowed else "no GPU is left")
+        notes.append(f"{_listed(fallen)} {'runs' if len(fallen) == 1 else 'run'} on the CPU: {why}")
+    return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _too_few(

@@ -37,6 +37,11 @@ def test_without_resources_and_without_a_gpu_the_cpu_loudly():
     assert notes == ("Digits runs on the CPU: no NVIDIA driver visible: libnvidia-ml.so.1 is not found",)
 
 
+def test_services_on_the_cpu_for_one_reason_share_a_line():
+    why = "no NVIDIA driver visible: libnvidia-ml.so.1 is not found"
+    assert placed(service("A"), service("B"), service("C"))[1] == (f"A, B and C run on the CPU: {why}",)
+
+
 def test_a_board_that_others_fill_is_not_free_unless_named():
     busy = Inventory(devices=(board(0, memory_free=10), board(1)))
     assert placed(service(), on=busy)[0] == [("Digits", ("GPU-11",))]
