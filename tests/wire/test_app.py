@@ -341,3 +341,36 @@ def test_the_docs_page_and_its_files_forbid_everything_foreign() -> None:
     assert headers["content-type"].startswith("text/html")
     assert b"http://" not in body and b"https://" not in body
     assert bench.ask(get("/"))[1]["location"] == "/docs"
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost/livez", "localhost", 200),
+        ("HTTP://LOCALHOST/livez?x=1", "localhost", 200),
+        ("http://evil.example/livez", "localhost", 400),
+        ("http://localhost", "localhost", 307),
+        ("//livez", "localhost", 404),
+        ("/..;/livez", "localhost", 404),
+        ("/%2e%2e/livez", "localhost", 404),
+        ("/livez%00", "localhost", 404),
+        ("/%6civez", "localhost", 200),
+    ],
+)
+def test_routing_and_the_host_rule_see_the_same_target(target: str, host: str, status: int) -> None:
+    assert Bench().ask(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())[0] == status
+
+
+def test_http_1_1_needs_a_host_and_http_1_0_does_not() -> None:
+    assert Bench().ask(b"GET /livez HTTP/1.1\r\n\r\n")[0] == 400
+    assert Bench().ask(b"GET /livez HTTP/1.0\r\n\r\n")[0] == 200
+
+
+def test_a_fault_of_our_own_is_answered_and_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.app._port = None  # type: ignore[assignment]
+    bench.app.publish(APPLICATION)
+    status, _headers, body = bench.ask(post("/double", b'{"x": 1}', "Content-Type: application/json\r\n"))
+    assert (status, json.loads(body)["error"]["code"]) == (500, "INTERNAL")
+    assert b"NoneType" not in body and "NoneType" in caplog.text
+    assert bench.refusals == [(0, "INTERNAL")]

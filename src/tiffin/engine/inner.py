@@ -45,7 +45,7 @@ class InnerCalls:
         """Make the call that a worker asks for.
 
         A child has no more time than its parent, goes first, ends with it, and is idempotent only if both are; a parent whose child
-        is not idempotent is not, either, from now on. Of a joined run each call is a parent: the child lives while one of them does.
+        is not idempotent is not, either, from now on. All calls of a joined run are parents: the child lives as long as one does.
 
         Returns:
             the call, or None when it was refused.

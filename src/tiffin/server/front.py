@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -44,6 +45,8 @@ from tiffin.web.app import App
 from tiffin.web.listener import Listener
 from tiffin.web.respond import Responder
 from tiffin.web.system import SystemPages
+
+_LINE = 4_000  # characters of a log line: a pipe that says it has room takes a page without blocking
 
 
 class Front:
@@ -99,9 +102,12 @@ class Front:
 
 def log_access(line: str) -> None:
     """Write a line of the access log to stderr; what a full pipe cannot take is dropped, serving goes on."""
+    stderr = select.poll()
+    stderr.register(2, select.POLLOUT)
     try:
-        os.write(2, f"{line}\n".encode("ascii", "replace"))
-    except BlockingIOError:
+        if stderr.poll(0):
+            os.write(2, f"{line[:_LINE]}\n".encode("ascii", "replace"))
+    except OSError:  # nobody reads it any more
         return
 
 

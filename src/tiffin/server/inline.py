@@ -105,7 +105,8 @@ class InlineServer:
         self._thread.join(_JOIN_S)
 
     def __enter__(self) -> Self:
-        self.start()
+        if not self._thread.is_alive():  # `with serve(…).start()` is as good
+            self.start()
         return self
 
     def __exit__(

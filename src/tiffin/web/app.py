@@ -5,6 +5,7 @@ Owns the routes; never reads a body and never knows a worker.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}\Z")
 _LOOPBACK = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])\.?(?::[0-9]{1,5})?\Z", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
 _CACHED = 256
+_LOG = logging.getLogger("tiffin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class App:
         self._id_prefix = os.urandom(6).hex()
         self._id_numbers = count(1)
         self._prefix = config.http.path_prefix.rstrip("/").encode()
-        self._hosts: dict[bytes | None, bool] = {None: True}
+        self._hosts: dict[bytes | None, bool] = {}
         self._system = {
             self._prefix + path: Route(("GET", "HEAD"), handle) for path, handle in pages.handlers().items()
         }
@@ -110,6 +112,10 @@ class App:
         except Error as error:
             self._refused(index, str(error.code))
             answer_error(exchange, error)
+        except Exception:  # wall: what this request set off must not end its connection without an answer
+            _LOG.exception("request %s could not be handled", exchange.id)
+            self._refused(index, Code.INTERNAL)
+            answer_error(exchange, Error("the request could not be handled", code=Code.INTERNAL))
 
     def refuse(self, exchange: Exchange, error: Error) -> None:
         """See `Handler.refuse`."""
@@ -129,6 +135,11 @@ class App:
     def _find(self, exchange: Exchange) -> Route:
         """Look a path up that is not written as it was published: with a query, or percent-encoded."""
         path = exchange.target.split(b"?", 1)[0]
+        if path[:4].lower() == b"http":  # the form that proxies are sent: http://host/path
+            authority, _slash, path = path.partition(b"://")[2].partition(b"/")
+            if exchange.host is None or authority.lower() != exchange.host.lower():
+                raise Error("the request target names another host than the Host header", code=Code.INVALID_INPUT)
+            path = b"/" + path
         if b"%" in path:
             path = unquote_to_bytes(path)
         route = self._routes.get(path)
@@ -143,6 +154,8 @@ class App:
     def _check_host(self, exchange: Exchange) -> None:
         """Refuse a host name that is not ours: a page of another site may reach a local port under its own name."""
         host = exchange.host
+        if host is None and not exchange.chunked:
+            return  # HTTP/1.0 has none, and no browser speaks that
         if host is None or not _HOST.match(host):
             raise Error("the Host header is missing or malformed", code=Code.INVALID_INPUT)
         http = self._config.http

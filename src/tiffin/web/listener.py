@@ -6,10 +6,12 @@ Owns the servers and the set of connections; never reads a request. Times are CL
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Protocol
 
@@ -20,6 +22,7 @@ from tiffin.web.exchange import Exchange
 from tiffin.web.protocol import Connection
 
 _SWEEP_S = 1.0
+_TURNS = 100
 
 
 class Handler(Protocol):
@@ -69,6 +72,7 @@ class Listener:
         self.date_line = b""
         self._access = access
         self._servers: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self, sockets: list[socket.socket]) -> None:
@@ -82,9 +86,14 @@ class Listener:
         self._sweep()
         for sock in sockets:
             server = await loop.create_server(
-                lambda: Connection(self), sock=sock, ssl=context, backlog=self.http.backlog
+                lambda: Connection(self),
+                sock=sock,
+                ssl=context,
+                ssl_handshake_timeout=None if context is None else self.http.header_timeout_s,
+                backlog=self.http.backlog,
             )
             self._servers.append(server)
+            self._sockets.append(sock)
 
     def opened(self, connection: Connection) -> None:
         """A client connected; beyond http.max_connections it is turned away."""
@@ -111,7 +120,17 @@ class Listener:
             the number of connections that were still busy when the time was up.
         """
         await asyncio.sleep(delay_s)
+        arrived = select.poll()
+        for sock in self._sockets:
+            arrived.register(sock, select.POLLIN)
+        for _turn in range(_TURNS):
+            if not arrived.poll(0):
+                break
+            await asyncio.sleep(0)  # whom the kernel has connected already is accepted in this turn
         self.stopping = True
+        for sock in self._sockets:
+            with suppress(OSError):  # for every process that holds it: nobody is connected who is not accepted
+                sock.shutdown(socket.SHUT_RDWR)
         for server in self._servers:
             server.close()
         until = self.clock() + timeout_s
