@@ -89,6 +89,10 @@ class Checker:
             else:
                 return 1  # text and bytes as a whole body: nothing to count
         except _FAILURES as error:
+            if not body:
+                raise invalid("", "the body is empty") from error
+            if bytes(body[:6]) == b"\x93NUMPY":  # what a client gets that names no content type
+                raise invalid("", "not JSON but .npy: send it with content-type application/x-npy") from error
             raise from_msgspec(error) from error
         return 1 if self._rows is None else self._rows(value)
 

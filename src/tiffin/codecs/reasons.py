@@ -11,7 +11,7 @@ from typing import Any
 
 from tiffin.errors import Code, Error
 
-_AT = re.compile(r"(.*?) - at `(?:key in )?\$(.*)`\Z", re.DOTALL)
+_AT = re.compile(r"(.*?) - at (`key` in )?`\$(.*)`\Z", re.DOTALL)
 _FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`\Z", re.DOTALL)
 MAX_REASONS = 32
 _MAX_TEXT = 200
@@ -45,7 +45,8 @@ def from_msgspec(error: Exception, prefix: str = "") -> Error:
     path = ""
     found = _AT.match(text)
     if found:
-        text, path = found.groups()
+        text, key, path = found.groups()
+        text += " as a key" if key else ""
     field = _FIELD.match(text)
     if field:
         path = f"{path}.{field[2]}"

@@ -78,7 +78,9 @@ def test_rows(function: Any, options: dict[str, Any], body: bytes, rows: int) ->
         (Svc.scalar, False, b'{"x": "1"}', ("x", "expected float, got str")),
         (Svc.scalar, False, b'{"y": 1}', ("x", "required, but missing")),
         (Svc.scalar, False, b'{"x": 1, "z": 1}', ("z", "unknown field")),
-        (Svc.scalar, False, b"", ("", "incomplete: the data ends too early")),
+        (Svc.scalar, False, b"", ("", "the body is empty")),
+        (Svc.scalar, False, b'{"x": 1', ("", "incomplete: the data ends too early")),
+        (Svc.scalar, False, b"\x93NUMPY\x01", ("", "not JSON but .npy: send it with content-type application/x-npy")),
         (Svc.scalar, False, b"{]", ("", "not JSON: object keys must be strings (byte 1)")),
         (Svc.scalar, False, b"[]", ("", "expected object, got array")),
         (Svc.floats, True, b'{"x": [[1, 2], [3, "a"]]}', ("x[1][1]", "expected float, got str")),
@@ -91,6 +93,13 @@ def test_rows(function: Any, options: dict[str, Any], body: bytes, rows: int) ->
 )
 def test_wrong(function: Any, batchable: bool, body: bytes, wrong: tuple[str, str]) -> None:
     assert refused(checker(function, batchable=batchable).check, JSON, body) == [wrong]
+
+
+def test_a_wrong_key_has_a_path() -> None:
+    def keyed(self, x: dict[int, str]):
+        raise NotImplementedError
+
+    assert refused(checker(keyed).check, JSON, b'{"x": {"a": "b"}}') == [("x", "expected int, got str as a key")]
 
 
 def test_bounds_of_a_set_count_what_is_left_of_it() -> None:
