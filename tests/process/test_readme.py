@@ -54,7 +54,7 @@ def test_the_first_screen_works(tmp_path: Path) -> None:
                 time.sleep(0.05)
         assert server.poll() is None, server.communicate()[0]
         assert status == 200
-        status, body = request(port, "POST", url.path, words[words.index("--json") + 1])
+        status, body = request(port, "POST", url.path, words[words.index("-d") + 1])
         assert (status, json.loads(body)) == (200, json.loads(answer))
         assert request(port, "GET", "/docs")[0] == 200
     finally:
