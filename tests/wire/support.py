@@ -13,7 +13,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.sent = b""
-        self.closed = self.aborted = self.reading_paused = False
+        self.closed = self.aborted = self.ended = self.reading_paused = False
         self.unsent = 0
         self.socket, self.client = os.pipe()  # bare descriptors: the client's bytes on their way
 
@@ -29,6 +29,12 @@ class Wire(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self.socket if name == "socket" else default
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def is_reading(self) -> bool:
         return not self.reading_paused

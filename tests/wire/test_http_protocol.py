@@ -178,6 +178,7 @@ def test_what_is_not_a_request_is_refused_and_the_rest_thrown_away(
     answer = bench.feed(request_bytes)
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"connection: close\r\n" in answer
+    assert bench.wire.ended
     assert bench.feed(post()) == b""
     assert bench.handler.seen == []
     bench.now += 2
@@ -460,3 +461,12 @@ def test_a_status_without_a_body_gets_none(status: int) -> None:
     bench.feed(post())
     bench.connection.respond(bench.handler.seen[0], status, b"text/plain", b"body")
     assert bench.wire.sent.endswith(b"\r\n\r\n")
+
+
+def test_a_stop_leaves_a_new_connection_time_to_send_its_request() -> None:
+    bench = Bench()
+    bench.connection.close_idle()
+    assert not bench.wire.closed
+    bench.now += 1
+    bench.connection.close_idle()
+    assert bench.wire.closed

@@ -6,9 +6,10 @@ Owns the servers and the set of connections; never reads a request. Times are CL
 from __future__ import annotations
 
 import asyncio
-import select
+import ctypes
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +23,13 @@ from tiffin.web.exchange import Exchange
 from tiffin.web.protocol import Connection
 
 _SWEEP_S = 1.0
-_TURNS = 100
+_SETTLE_S = 0.02
+_SO_ATTACH_FILTER = 26
+# Load the TCP flags, keep SYN and ACK; SYN alone: drop the packet, else take all of it.
+_NO_SYN = struct.pack(
+    "HBBI" * 5, 0x30, 0, 0, 13, 0x54, 0, 0, 0x12, 0x15, 0, 1, 2, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF
+)
+_GOODBYE_S = 1.0  # for a client to answer the end of its TLS session; many never do
 
 
 class Handler(Protocol):
@@ -90,6 +97,7 @@ class Listener:
                 sock=sock,
                 ssl=context,
                 ssl_handshake_timeout=None if context is None else self.http.header_timeout_s,
+                ssl_shutdown_timeout=None if context is None else _GOODBYE_S,
                 backlog=self.http.backlog,
             )
             self._servers.append(server)
@@ -120,16 +128,12 @@ class Listener:
             the number of connections that were still busy when the time was up.
         """
         await asyncio.sleep(delay_s)
-        arrived = select.poll()
         for sock in self._sockets:
-            arrived.register(sock, select.POLLIN)
-        for _turn in range(_TURNS):
-            if not arrived.poll(0):
-                break
-            await asyncio.sleep(0)  # whom the kernel has connected already is accepted in this turn
+            refuse_new(sock)
+        await asyncio.sleep(_SETTLE_S)  # whom the kernel has connected by now is accepted
         self.stopping = True
         for sock in self._sockets:
-            with suppress(OSError):  # for every process that holds it: nobody is connected who is not accepted
+            with suppress(OSError):  # for every process that holds it
                 sock.shutdown(socket.SHUT_RDWR)
         for server in self._servers:
             server.close()
@@ -154,6 +158,16 @@ class Listener:
         now = self.clock()
         for connection in list(self.connections):
             connection.overdue(now)
+
+
+def refuse_new(sock: socket.socket) -> None:
+    """Let the kernel connect nobody any more: who is connected but not accepted would be reset when listening ends.
+
+    Whose first packet is dropped sends it again a second later, and is then refused, or connected to a successor.
+    """
+    program = ctypes.create_string_buffer(_NO_SYN)
+    with suppress(OSError):  # not a TCP socket, or not allowed: a few may be reset
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HxxxxxxQ", 5, ctypes.addressof(program)))
 
 
 def tls_context(http: HttpConfig) -> ssl.SSLContext | None:

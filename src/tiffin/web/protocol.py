@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _HIGH_WATER_BYTES = 131_072
 _PIPELINE = 16
 _LINGER_S = 1.0
+_FRESH_S = 0.5
 _BODY_RATE = 1_024  # bytes per second that a body must arrive with, on average
 _FRAMING = 16  # bytes that may arrive for each byte of a chunked body: more is nothing but framing
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -238,8 +239,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if exchange.done or transport is None:
             return
-        size = len(body)
-        exchange.status = status
+        size, exchange.status = len(body), status
         if exchange.method == "HEAD" or status in {204, 304}:
             body = b""
         listener = self._listener
@@ -285,9 +285,10 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def close_idle(self) -> None:
-        """Close if no request is being read or answered, or waits in the kernel."""
+        """Close if no request is being read or answered, waits in the kernel, or is sure to come: who connects has one to send."""
         transport = self._transport
-        if transport is None or self._current is not None or self._more():
+        fresh = self.phase == "new" and self._listener.clock() - self.since < _FRESH_S
+        if transport is None or self._current is not None or self._more() or fresh:
             return
         kernel = select.poll()
         kernel.register(transport.get_extra_info("socket"), select.POLLIN)
@@ -341,6 +342,8 @@ class Connection(asyncio.Protocol):
         if not keep:
             if self.phase != "linger":
                 transport.close()
+            elif transport.can_write_eof():
+                transport.write_eof()  # it need not wait for us to have heard it out
             return
         self.since = self._listener.clock()
         if self._queue:
