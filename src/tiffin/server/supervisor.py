@@ -255,7 +255,9 @@ class Supervisor:
     def _announce(self) -> None:
         """Say once per generation that it serves, with the addresses."""
         current = self._current
-        if current is None or not self._front.ready or not current.ready or self._announced == current.number:
+        if self._signals or current is None or not self._front.ready or not current.ready:
+            return
+        if self._announced == current.number:
             return
         again = self._announced > 0
         self._announced = current.number
