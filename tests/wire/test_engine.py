@@ -31,6 +31,7 @@ from tiffin.messages.link import (
     Open,
     Ran,
     Ready,
+    Recalled,
     Reply,
     Slot,
     Welcome,
@@ -522,3 +523,25 @@ def test_a_crowd_of_calls_in_one_round_does_not_keep_the_workers_waiting() -> No
         bench.call(JOINED)
     assert link.polls >= 200 // 33
     assert link.take(Batch), "work is handed out before the round ends"
+
+
+def test_the_cause_of_an_ordered_end_stands_when_the_link_breaks() -> None:
+    bench = Bench()
+    link = bench.worker(0)
+    bench.engine.fleet.kill(link.handle, "run_limit", "too long")  # type: ignore[attr-defined]
+    bench.say(link, Beat(0.0, 1.0))
+    link.handle.closed("reset")  # type: ignore[attr-defined]
+    assert [told.cause for told in bench.told if isinstance(told, KillWorker)] == ["run_limit"]
+    bench.call()
+    bench.timers.run(0.1)
+    assert link.take(Batch) == []
+
+
+def test_a_batch_that_was_called_back_keeps_its_count_of_attempts() -> None:
+    bench = Bench()
+    link = bench.worker(0)
+    bench.call()
+    first = bench.batch(link)
+    bench.say(link, Recalled(first.batch))
+    again = bench.batch(link)
+    assert [open.attempt for open in again.members] == [first.members[0].attempt]

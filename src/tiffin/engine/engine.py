@@ -235,8 +235,8 @@ class Engine:
         elif isinstance(instruction, do.Expire):
             call = self.calls.get(instruction.call)
             if call is not None:
-                waited = now - call.arrived
-                failed = system_failure(call.id, Code.DEADLINE, f"no answer within the deadline of {waited:.3g} s")
+                given_s = call.deadline - call.arrived
+                failed = system_failure(call.id, Code.DEADLINE, f"no answer within the deadline of {given_s:.3g} s")
                 if call.worker is not None:
                     call.worker.out.append(Cancel(call.id))
                 self._fail(call, failed)
@@ -259,7 +259,7 @@ class Engine:
         for id in order.calls:
             call = calls[id]
             call.worker = handle
-            call.attempt += 1
+            call.attempt = order.attempt
             metrics.queue_wait(call.method, now - call.arrived)
             if call.lease is not None:
                 call.lease.hold()

@@ -134,11 +134,9 @@ class Fleet:
         """The link broke: no work goes there; its calls wait for the supervisor's word how the process died."""
         if self.handles.get(handle.id) is not handle:
             return
-        handle.state = WorkerState.LOST
-        if handle.service is not None:
-            handle.service.scheduler.worker_paused(handle.id, True)
         self._lost[handle] = self._clock() + _LOST_GRACE_S
-        self._tell(KillWorker(handle.id, handle.hello.epoch, "crash", reason))
+        if handle.state is not WorkerState.LOST:  # else its end was ordered, and the cause that was given then stands
+            self.kill(handle, "crash", reason)
 
     def worker_started(self, message: WorkerStarted) -> None:
         """A process was started: an older one with this number must not answer any more."""
@@ -173,6 +171,7 @@ class Fleet:
 
     def kill(self, handle: WorkerHandle, cause: DeathCause, detail: str) -> None:
         """Have the supervisor kill and replace a worker; it gets no new work."""
+        handle.state = WorkerState.LOST  # a late sign of life does not bring it back
         if handle.service is not None:
             handle.service.scheduler.worker_paused(handle.id, True)
         self._tell(KillWorker(handle.id, handle.hello.epoch, cause, detail))

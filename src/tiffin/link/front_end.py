@@ -20,6 +20,7 @@ from tiffin.messages.link import Hello, LinkMessage
 _PEER_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _BUFFER_BYTES = 1_048_576
 _CHUNK_BYTES = 262_144
+_RETRY_S = 0.5
 
 
 class LinkHandler(Protocol):
@@ -172,7 +173,11 @@ class LinkServer:
         self._greet = greet
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
-        loop.add_reader(fd, self._accept)
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
         """Stop accepting; links stay."""
@@ -184,6 +189,10 @@ class LinkServer:
             try:
                 sock, _address = self._socket.accept()
             except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptor is left: the worker waits in the kernel's queue meanwhile
+                self._loop.remove_reader(self._socket.fileno())
+                self._loop.call_later(_RETRY_S, self._listen)
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)

@@ -132,6 +132,7 @@ class Control(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._front: Front | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.failed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport (asyncio calls this)."""
@@ -181,6 +182,7 @@ class Control(asyncio.Protocol):
         error = None if task.cancelled() else task.exception()
         if error is not None:
             sys.stderr.write(f"tiffin front: {type(error).__name__}: {error}\n")
+            self.failed = True
             self._loop.stop()
 
     async def _set_up(self, setup: FrontSetup) -> None:
@@ -203,8 +205,10 @@ def main() -> None:
     control = socket.socket(fileno=int(os.environ["TIFFIN_CONTROL_FD"]))
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(loop.create_connection(lambda: Control(loop), sock=control))
-    loop.run_forever()
+    _transport, protocol = loop.run_until_complete(loop.create_connection(lambda: Control(loop), sock=control))
+    if not protocol.failed:  # it may have failed within the first round, and a stop of that round is not remembered
+        loop.run_forever()
+    sys.exit(1 if protocol.failed else 0)
 
 
 if __name__ == "__main__":

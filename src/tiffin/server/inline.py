@@ -23,7 +23,7 @@ from tiffin.errors import StartError
 from tiffin.gpu.device import device
 from tiffin.link.ends import WorkerEnd
 from tiffin.link.inline import connect_inline
-from tiffin.messages.control import KillWorker, ToSupervisor, WorkerDied, WorkerReady
+from tiffin.messages.control import KillWorker, ServiceFailed, ToSupervisor, WorkerDied, WorkerReady
 from tiffin.messages.link import PROTOCOL, Hello, Welcome
 from tiffin.server.front import Front
 from tiffin.service.application import application_of
@@ -188,6 +188,11 @@ class InlineServer:
         except BaseException as error:  # wall: the user's __init__ may raise anything; `start` raises it
             self._problem = error
             self._loaded.release()
+            front, name = self._front, definition_of(service).name
+            if front is not None and any(epoch > 1 for epoch in self._epochs.values()):
+                _LOG.exception("the worker of %s could not be replaced", name)
+                failed = ServiceFailed(name, f"{type(error).__name__}: {error}")
+                self._loop.call_soon_threadsafe(front.engine.fleet.service_failed, failed)
 
 
 def serve(service: type, *, host: str = "127.0.0.1", port: int = 0, config: Config | None = None) -> InlineServer:
