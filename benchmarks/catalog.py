@@ -49,8 +49,8 @@ def uvicorn_command(environment: str, target: str, port: int) -> list[str]:
 
 
 def tiffin_command(file: str, service: str, port: int) -> list[str]:
-    """Give the command line of `tiffin serve`; TIFFIN_PROGRAM names another executable than that of the environment."""
-    program = os.environ.get("TIFFIN_PROGRAM") or str(envs.program("tiffin", "tiffin"))
+    """Give the command line of `tiffin serve`; BENCH_TIFFIN_PROGRAM names another executable than that of the environment."""
+    program = os.environ.get("BENCH_TIFFIN_PROGRAM") or str(envs.program("tiffin", "tiffin"))
     return [program, "serve", f"{_SERVERS / file}:{service}", "--port", str(port), "--device", "cpu"]
 
 

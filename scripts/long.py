@@ -4,7 +4,7 @@
     python scripts/long.py NAME ...   these cases, again
     python scripts/long.py --list     the names
 
-A case is a pytest selection; it may leave figures by writing a JSON object to the file named in TIFFIN_FIGURES. Times in seconds.
+A case is a pytest selection; it may leave figures by writing a JSON object to the file named in LONG_FIGURES. Times in seconds.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def run(case: Case, now: str) -> bool:
     print(f"{case.name}: {case.shows}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
-        environment = {**os.environ, **case.environment, "TIFFIN_FIGURES": str(figures)}
+        environment = {**os.environ, **case.environment, "LONG_FIGURES": str(figures)}
         command = [sys.executable, "-m", "pytest", "-q", *OPTIONS, *case.pytest]
         started = datetime.now(UTC)
         clock = time.monotonic()

@@ -58,8 +58,8 @@ def raw(port: int, path: str, content: Any) -> socket.socket:
 
 def figures(**found: Any) -> None:
     """Leave figures for `make long`."""
-    if "TIFFIN_FIGURES" in os.environ:
-        Path(os.environ["TIFFIN_FIGURES"]).write_text(json.dumps(found))
+    if "LONG_FIGURES" in os.environ:
+        Path(os.environ["LONG_FIGURES"]).write_text(json.dumps(found))
 
 
 def kill_workers(server: TestServer, times: int) -> Load:
@@ -83,9 +83,7 @@ def test_killed_workers_cost_no_call(server: TestServer) -> None:
 @pytest.mark.long
 def test_kill_worker_20_times(server: TestServer) -> None:
     load = kill_workers(server, 20)
-    print(
-        json.dumps({"kills": 20, "calls": load.outcomes.total(), "failed": load.outcomes.total() - load.outcomes["ok"]})
-    )
+    figures(kills=20, calls=load.outcomes.total(), failed=load.outcomes.total() - load.outcomes["ok"])
     assert set(load.outcomes) == {"ok"}, load.problems
 
 

@@ -26,7 +26,7 @@ def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     test = tmp_path / "test_case.py"
     test.write_text(
         "import json, os\n"
-        "def test_good(): open(os.environ['TIFFIN_FIGURES'], 'w').write(json.dumps({'failed_calls': 0}))\n"
+        "def test_good(): open(os.environ['LONG_FIGURES'], 'w').write(json.dumps({'failed_calls': 0}))\n"
         "def test_bad(): assert False\n"
     )
     alone = ("-p", "no:cacheprovider", "--noconftest", "-c", "/dev/null", "--rootdir", str(tmp_path))
