@@ -42,7 +42,7 @@ def test_readme_service_gives_the_readme_answer_in_plain_python() -> None:
     exec(compile(blocks(readme, "python")[0], "README.md", "exec"), names)
     command, answer = re.findall(r"^\$ (curl .*)\n(.*)$", "\n".join(blocks(readme, "console")), re.MULTILINE)[0]
     words = shlex.split(command)
-    body = json.loads(words[words.index("--json") + 1])
+    body = json.loads(words[words.index("-d") + 1])
     assert names["Iris"]().classify(np.array(body["flowers"])) == json.loads(answer)
 
 
