@@ -110,7 +110,6 @@ class Fleet:
 
     def ready(self, handle: WorkerHandle, message: Ready) -> None:
         """The worker has loaded its service."""
-        handle.load_s = message.load_s
         handle.state = WorkerState.READY
         self._join(handle)
         self._tell(WorkerReady(handle.id, handle.hello.epoch, message.load_s))

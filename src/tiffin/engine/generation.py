@@ -47,10 +47,6 @@ class ServiceState:
         self.failed = ""
         self.open = 0
 
-    def timeout_s(self, method: int) -> float:
-        """Return the default deadline of a method's calls."""
-        return self.spec.methods[method].timeout_s or self.traffic.timeout_s
-
 
 class Generation:
     """All services of one loaded version.

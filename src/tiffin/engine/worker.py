@@ -47,7 +47,6 @@ class WorkerHandle:
         "hello",
         "leases",
         "link",
-        "load_s",
         "out",
         "outside",
         "service",
@@ -60,7 +59,6 @@ class WorkerHandle:
         self.hello = hello
         self.state = WorkerState.LOADING
         self.service: ServiceState | None = None
-        self.load_s = 0.0
         self.out: list[LinkMessage] = []
         self.outside: dict[int, int] = {}
         self.leases: dict[int, list[Lease]] = {}
