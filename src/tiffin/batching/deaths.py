@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 from tiffin.batching.policy import Ticket
 from tiffin.errors import Code
 
-DownCause = Literal["crash", "killed", "oom_killer", "run_limit", "link"]
+DownCause = Literal["crash", "killed", "oom_killer", "run_limit", "link", "device", "out_of_memory"]
+BLAMED = frozenset({"crash", "device"})  # deaths that the input of a call may have brought about
 
 RETRY_AFTER_S = 1.0  # a worker is replaced within about this
 

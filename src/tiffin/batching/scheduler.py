@@ -9,7 +9,7 @@ from __future__ import annotations
 from tiffin.batching.admission import refuse_full, refuse_slow
 from tiffin.batching.books import too_late
 from tiffin.batching.capacity import ABORT_GRACE_S, Batch, Worker
-from tiffin.batching.deaths import DownCause, verdict
+from tiffin.batching.deaths import BLAMED, DownCause, verdict
 from tiffin.batching.giving import Giving
 from tiffin.batching.instructions import Abort, Expire, Instruction, Kill, Reject
 from tiffin.batching.policy import DONE, QUEUED, SENT, Slots, Ticket
@@ -143,7 +143,7 @@ class Scheduler(Giving):
         Args:
             now: the time.
             worker: its id; unknown ones are ignored.
-            cause: only "crash" counts as a death that a call may be blamed for.
+            cause: only those in `BLAMED` count as a death that a call may be blamed for.
         """
         gone = self._workers.pop(worker, None)
         if gone is None:
@@ -155,12 +155,12 @@ class Scheduler(Giving):
             self._forget(batch)
             overran = cause == "run_limit" and len(batch.calls) == 1 and (batch.overran or batch.over_limit(now))
             for ticket in batch.waited_for():
-                if cause == "crash":
+                if cause in BLAMED:
                     ticket.deaths += 1
                 end = verdict(
                     ticket,
                     batch.method.policy.name or str(batch.method.index),
-                    alone=cause == "crash" and present == 1,
+                    alone=cause in BLAMED and present == 1,
                     overran=overran,
                     run_limit_s=batch.limit_s,
                     max_attempts=self._limits.max_attempts,

@@ -17,7 +17,7 @@ from tiffin.errors import ConfigError
 
 ENV_PREFIX = "TIFFIN_"
 # Environment variables that are no settings: what processes of one service tell each other, and what the store and tests use.
-OTHER_VARIABLES = frozenset({"TIFFIN_CONTROL_FD", "TIFFIN_DEVICE", "TIFFIN_HOME", "TIFFIN_WORKER"})
+OTHER_VARIABLES = frozenset({"TIFFIN_CONTROL_FD", "TIFFIN_DEVICE", "TIFFIN_GPU_MEMORY", "TIFFIN_HOME", "TIFFIN_WORKER"})
 # Kubernetes tells every container of the services near it; one named "tiffin-…" must not stop a start.
 _CLUSTER_NAME = re.compile(r"TIFFIN_(\w+_)?SERVICE_(HOST|PORT(_\w+)?)\Z")
 _CLUSTER_NAME_BY_VALUE = re.compile(r"TIFFIN_(\w+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?\Z")

@@ -9,6 +9,7 @@ import functools
 import os
 
 DEVICE_VARIABLE = "TIFFIN_DEVICE"
+MEMORY_VARIABLE = "TIFFIN_GPU_MEMORY"  # bytes of each visible device that this process may use, "a,b"; 0: no limit
 
 
 def device() -> str:

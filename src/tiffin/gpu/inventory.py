@@ -10,7 +10,7 @@ import ctypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,6 +27,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         name: model of the board. memory_total, memory_free: bytes, 0 where the board shares the host's memory.
         capability: CUDA compute capability.
         parent: uuid of the board that a MIG slice is cut from, "" for a whole board.
+        bus: PCI address of the board, "00000000:01:00.0". numa: its NUMA node, -1 where there is one only or none is known.
+        compute_mode: "default"; "exclusive": one process at a time; "prohibited": none.
     """
 
     uuid: str
@@ -36,6 +38,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     memory_free: int
     capability: tuple[int, int] = (0, 0)
     parent: str = ""
+    bus: str = ""
+    numa: int = -1
+    compute_mode: Literal["default", "exclusive", "prohibited"] = "default"
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +51,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         reason: why `devices` is empty, "" when it is not.
         driver: driver version. cuda: newest CUDA version that the driver can run, "13.0"; both "" without a driver.
         problems: boards that are there but cannot be used, one line each.
+        nodes: CPU cores of each NUMA node; empty where there is one only.
     """
 
     devices: tuple[Device, ...] = ()
@@ -53,6 +59,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     driver: str = ""
     cuda: str = ""
     problems: tuple[str, ...] = ()
+    nodes: dict[int, tuple[int, ...]] = {}
 
 
 def take(environ: Mapping[str, str] = os.environ) -> Inventory:

@@ -28,6 +28,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         service: name. device: "cuda:0" or "cpu", what `tiffin.device()` answers there.
         uuids: the devices that it sees. where: the same for people. env: variables to set before anything is imported.
+        memory: bytes of each device that it may use; 0: no limit, it has the device for itself. cores: CPU cores next to its
+            devices that it stays on; empty: all.
     """
 
     service: str
@@ -35,6 +37,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     uuids: tuple[str, ...] = ()
     where: str = "CPU"
     env: dict[str, str] = {}
+    memory: tuple[int, ...] = ()
+    cores: tuple[int, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,8 @@ import msgspec
 from tiffin.config.parts import Config
 from tiffin.spec.service import Application
 
-DeathCause = Literal["crash", "killed", "run_limit", "oom_killer"]
+# "device": its CUDA context is dead; like a crash, a call may be to blame. "out_of_memory": it asked to be replaced.
+DeathCause = Literal["crash", "killed", "run_limit", "oom_killer", "device", "out_of_memory"]
 
 
 class FrontSetup(msgspec.Struct, tag=True):
@@ -32,7 +33,7 @@ class SpecReady(msgspec.Struct, tag=True):
 
 
 class WorkerStarted(msgspec.Struct, tag=True):
-    """A worker process was started; a link that says another epoch is refused."""
+    """A worker process was started; a link that says another epoch is refused. `uuids`: the devices that it sees."""
 
     worker: int
     epoch: int
@@ -40,6 +41,7 @@ class WorkerStarted(msgspec.Struct, tag=True):
     service: str
     device: str
     generation: int = 1
+    uuids: tuple[str, ...] = ()
 
 
 class WorkerDied(msgspec.Struct, tag=True):

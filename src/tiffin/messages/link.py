@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 CALL, HTTP, WEBSOCKET = 0, 1, 2  # Open.kind
 
@@ -72,11 +72,15 @@ class Batch(msgspec.Struct, array_like=True, tag=2):
     """Run these calls of one method: joined if the method is batchable, else one after the other.
 
     The worker answers each member with Reply or Failure (or Data… End), and the whole with one `Ran`.
+
+    Attributes:
+        limit: most rows that may run at once, because more have run out of memory before; 0 for what the spec says.
     """
 
     batch: int
     method: int
     members: list[Open]
+    limit: int = 0
 
 
 class Reply(msgspec.Struct, array_like=True, tag=3):
@@ -136,12 +140,14 @@ class Ran(msgspec.Struct, array_like=True, tag=9):
     Attributes:
         compute_s: time in the method, decode and encode. rows: rows that ran. split_s: part of compute_s spent on bisection after
             an exception.
+        fits: most rows that ran at once, where more of this batch ran out of memory; 0 where nothing did.
     """
 
     batch: int
     compute_s: float
     rows: int
     split_s: float = 0.0
+    fits: int = 0
 
 
 class Hello(msgspec.Struct, array_like=True, tag=10):
@@ -167,16 +173,28 @@ class Welcome(msgspec.Struct, array_like=True, tag=11):
 
 
 class Ready(msgspec.Struct, array_like=True, tag=12):
-    """The service is loaded: send work. `load_s` is the time that loading took."""
+    """The service is loaded: send work.
+
+    Attributes:
+        load_s: time that loading took. memory_bytes: device memory that it holds since, -1 where no framework can tell.
+    """
 
     load_s: float
+    memory_bytes: int = -1
 
 
 class Beat(msgspec.Struct, array_like=True, tag=13):
-    """The worker lives: its backlog in seconds and its CPU seconds so far."""
+    """The worker lives: its backlog in seconds and its CPU seconds so far.
+
+    Attributes:
+        memory_bytes: device memory that its frameworks hold, -1 where none can tell.
+        peaks: most device bytes that a batch took, by method name and by rows, rounded up to a power of two.
+    """
 
     backlog_s: float
     cpu_s: float
+    memory_bytes: int = -1
+    peaks: dict[str, dict[int, int]] = {}
 
 
 class Recall(msgspec.Struct, array_like=True, tag=14):

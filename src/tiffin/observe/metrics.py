@@ -20,7 +20,7 @@ APP_CODES: Final = 32
 APP_CODE_LENGTH: Final = 64
 NO_METHOD: Final = -1
 
-CAUSES: Final = ("crash", "killed", "run_limit", "oom_killer", "link", OTHER)
+CAUSES: Final = ("crash", "killed", "run_limit", "oom_killer", "device", "out_of_memory", "link", OTHER)
 
 SECONDS: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,

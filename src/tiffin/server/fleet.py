@@ -235,6 +235,8 @@ class Fleet:
                 beat_s=self._config.beat_s,
                 life_fd=self._launch.life_fd,
                 again=worker.died_in_load,
+                memory=worker.placement.memory,
+                cores=worker.placement.cores,
             ),
             env=worker.placement.env,
         )
@@ -260,6 +262,7 @@ class Fleet:
             service=worker.spec.name,
             device=worker.placement.device,
             generation=worker.generation.number,
+            uuids=worker.placement.uuids,
         )
 
     def _overdue(self, worker: Worker, cause: DeathCause, detail: str) -> None:

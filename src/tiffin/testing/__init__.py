@@ -1,8 +1,9 @@
-"""Testing: what tests of services need: a real server on a free port, a clock that is set by hand."""
+"""Testing: what tests of services need: a real server on a free port, a clock that is set by hand, a made-up machine."""
 
 from __future__ import annotations
 
 from tiffin.testing.clock import FakeClock
+from tiffin.testing.host import FakeHost
 from tiffin.testing.server import TestServer
 
-__all__ = ["FakeClock", "TestServer"]
+__all__ = ["FakeClock", "FakeHost", "TestServer"]

@@ -13,6 +13,8 @@ from tiffin.errors import StartError
 
 SETUP_VARIABLE = "TIFFIN_WORKER"
 EXIT_OTHER_SPEC = 86  # the class on disk is not the one that was described: describe again
+EXIT_DEVICE = 87  # the CUDA context is dead (illegal access, device-side assert, lost GPU): only a new process helps
+EXIT_OUT_OF_MEMORY = 88  # device memory keeps running out, at batches that fitted before too
 EXIT_LOAD_FAILED = 70  # the service's own __init__ or on_startup raised
 
 
@@ -29,6 +31,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
         beat_s: pause between signs of life until the engine's Welcome says another.
         life_fd: read end of a pipe that ends with the supervisor; -1 for none.
         again: its last start died while loading, and has shown its traceback.
+        memory: bytes of each of its devices that it may use, in their order; 0: no limit. cores: CPU cores to stay on, empty: all.
     """
 
     target: str
@@ -46,6 +49,8 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     beat_s: float = 0.5
     life_fd: int = -1
     again: bool = False
+    memory: tuple[int, ...] = ()
+    cores: tuple[int, ...] = ()
 
 
 def read_setup(environ: Mapping[str, str]) -> WorkerSetup:
