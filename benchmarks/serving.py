@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import envs, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
 _START_LIMIT_S = 120.0
 _STOP_LIMIT_S = 10.0
@@ -78,17 +78,25 @@ class Server:
         command: program and arguments.
         port: where it will listen.
         log: file for its output.
-        variables: environment variables in addition to the suite's.
+        variables: environment variables in addition to the suite's. without: those of the suite that it does not get.
     """
 
-    def __init__(self, command: list[str], port: int, log: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        port: int,
+        log: Path,
+        variables: Mapping[str, str] | None = None,
+        without: Sequence[str] = (),
+    ) -> None:
         self.port = port
         self._log = log
         with log.open("wb") as output:
             self._started = time.perf_counter()
             self._process = subprocess.Popen(
                 command,
-                env={**envs.variables(), **(variables or {})},
+                env={name: value for name, value in envs.variables().items() if name not in without}
+                | dict(variables or {}),
                 cwd=log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -146,10 +154,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(command: list[str], port: int, variables: Mapping[str, str] | None = None) -> Generator[Server]:
+def serving(
+    command: list[str], port: int, variables: Mapping[str, str] | None = None, without: Sequence[str] = ()
+) -> Generator[Server]:
     """Run a server for the length of a block, with an empty folder as its working directory."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        server = Server(command, port, Path(folder) / "server.log", variables)
+        server = Server(command, port, Path(folder) / "server.log", variables, without)
         try:
             yield server
         finally:
