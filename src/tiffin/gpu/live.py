@@ -29,7 +29,7 @@ _THROTTLED = (
 
 
 class Process(msgspec.Struct, frozen=True):
-    """A process with a CUDA context on a device; memory None where the driver does not say. In a container the pid is the host's."""
+    """A process with a CUDA context on a device; in a container the pid may be the host's."""
 
     pid: int
     memory_bytes: int | None
@@ -79,7 +79,10 @@ def look() -> Look:
     """Look at every device that the driver shows, whatever the environment hides from CUDA."""
     try:
         with opened() as nvml:
-            return Look(readings=tuple(_readings(nvml)))
+            try:
+                return Look(readings=tuple(_readings(nvml)))
+            except nvml.NVMLError as error:
+                return Look(reason=f"NVML failed: {error}")
     except NoDriver as error:
         return Look(reason=str(error))
 
@@ -122,7 +125,7 @@ def lost(uuids: Collection[str]) -> dict[str, str]:
 
 
 def _readings(nvml: Any) -> Iterator[Reading]:
-    for index in range(int(ask(nvml.nvmlDeviceGetCount) or 0)):
+    for index in range(int(nvml.nvmlDeviceGetCount())):
         uuid = name = ""
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -206,8 +209,10 @@ def _processes(nvml: Any, handle: Any) -> tuple[Process, ...] | None:
         found = ask(nvml.nvmlDeviceGetComputeRunningProcesses_v2, handle)
     if found is None:
         return None
+    # Under MPS the first list holds the server, this one its clients.
+    found = [*found, *(ask(nvml.nvmlDeviceGetMPSComputeRunningProcesses_v3, handle) or ())]
     by_pid: dict[int, int | None] = {}
-    for process in found:  # a process is listed once for each of its contexts' instances
+    for process in found:  # a board in MIG mode lists a process once for each of its slices
         memory, before = process.usedGpuMemory, by_pid.get(int(process.pid))
         by_pid[int(process.pid)] = before if memory is None else int(memory) + (before or 0)
     return tuple(Process(pid, memory) for pid, memory in sorted(by_pid.items()))
