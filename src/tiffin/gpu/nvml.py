@@ -7,7 +7,7 @@ driver library.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ class NoDriver(Exception):
 
 
 @contextmanager
-def opened() -> Iterator[Any]:
+def opened() -> Generator[Any]:
     """Open NVML for a block and yield the module `pynvml`.
 
     Blocks may be nested: NVML counts. The first one of a process may take a second where no persistence daemon keeps the boards

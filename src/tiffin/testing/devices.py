@@ -11,10 +11,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from unittest import SkipTest
 
 _SOURCE = Path(__file__).with_name("nvml.c")
@@ -67,7 +67,8 @@ class FakeDevices:
         for name, value in settings.items():
             if name not in _SETTINGS:
                 raise ValueError(f"no setting {name!r}; there are {', '.join(_SETTINGS)}")
-            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            entries = cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
+            text = ",".join(map(str, entries))
             fresh = self._folder / f".{name}"
             fresh.write_text(text)
             fresh.replace(self._folder / name)  # a reader sees the old text or the new one
