@@ -145,19 +145,19 @@ def _slices(nvml: Any, handle: Any, index: int, known: Mapping[int, object], pro
         capability=(int(capability[0]), int(capability[1])),
         bus=bus,
         numa=node_of(nvml, handle, bus, known),
-        compute_mode=_MODES.get(ask(nvml.nvmlDeviceGetComputeMode, handle) or 0, "default"),
+        compute_mode=_MODES.get(ask(nvml, "nvmlDeviceGetComputeMode", handle) or 0, "default"),
     )
-    mode: Any = ask(nvml.nvmlDeviceGetMigMode, handle)  # None: a board, or a driver, that knows no MIG
+    mode = ask(nvml, "nvmlDeviceGetMigMode", handle)  # None: a board, or a driver, that knows no MIG
     if mode is None or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
         return [board]
     found: list[Device] = []
     for number in range(int(nvml.nvmlDeviceGetMaxMigDeviceCount(handle))):
-        part = ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+        part = ask(nvml, "nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
         if part is None:  # that many were possible, fewer were made
             continue
         uuid = str(nvml.nvmlDeviceGetUUID(part))
         total, free = _memory(nvml, part)
-        ids = [ask(nvml.nvmlDeviceGetGpuInstanceId, part), ask(nvml.nvmlDeviceGetComputeInstanceId, part)]
+        ids = [ask(nvml, "nvmlDeviceGetGpuInstanceId", part), ask(nvml, "nvmlDeviceGetComputeInstanceId", part)]
         instance = "" if None in ids else "/".join(map(str, ids))
         found.append(
             msgspec.structs.replace(
@@ -170,7 +170,7 @@ def _slices(nvml: Any, handle: Any, index: int, known: Mapping[int, object], pro
 
 
 def _bus(nvml: Any, handle: Any) -> str:
-    info: Any = ask(nvml.nvmlDeviceGetPciInfo, handle)
+    info = ask(nvml, "nvmlDeviceGetPciInfo", handle)
     if info is None:
         return ""
     return info.busId.decode() if isinstance(info.busId, bytes) else str(info.busId)

@@ -149,11 +149,11 @@ def _problem(nvml: Any, index: int, error: Any) -> str:
 
 def _board(nvml: Any, handle: Any, board: Reading) -> Reading:
     used, total = _memory(nvml, handle)
-    rates: Any = ask(nvml.nvmlDeviceGetUtilizationRates, handle)
-    power = ask(nvml.nvmlDeviceGetPowerUsage, handle)  # milliwatts
-    limit = ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-    reasons = ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
-    mode: Any = ask(nvml.nvmlDeviceGetMigMode, handle)
+    rates = ask(nvml, "nvmlDeviceGetUtilizationRates", handle)
+    power = ask(nvml, "nvmlDeviceGetPowerUsage", handle)  # milliwatts
+    limit = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
+    reasons = ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
+    mode = ask(nvml, "nvmlDeviceGetMigMode", handle)
     return msgspec.structs.replace(
         board,
         sliced=mode is not None and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE,
@@ -161,7 +161,7 @@ def _board(nvml: Any, handle: Any, board: Reading) -> Reading:
         memory_utilization=None if rates is None else int(rates.memory),
         memory_used=used,
         memory_total=total,
-        temperature=ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+        temperature=ask(nvml, "nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
         power=None if power is None else power / 1000,
         power_limit=None if limit is None else limit / 1000,
         throttled=tuple(words for bit, words in _THROTTLED if reasons & bit),
@@ -173,14 +173,14 @@ def _board(nvml: Any, handle: Any, board: Reading) -> Reading:
 
 def _slices(nvml: Any, handle: Any, board: Reading) -> Iterator[Reading]:
     for number in range(int(nvml.nvmlDeviceGetMaxMigDeviceCount(handle))):
-        part = ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+        part = ask(nvml, "nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
         if part is None:  # that many were possible, fewer were made
             continue
         used, total = _memory(nvml, part)
         yield Reading(
             uuid=str(nvml.nvmlDeviceGetUUID(part)),
             index=board.index,
-            name=str(ask(nvml.nvmlDeviceGetName, part) or board.name),
+            name=str(ask(nvml, "nvmlDeviceGetName", part) or board.name),
             parent=board.uuid,
             memory_used=used,
             memory_total=total,
@@ -204,13 +204,13 @@ def _memory(nvml: Any, handle: Any) -> tuple[int | None, int | None]:
 
 
 def _processes(nvml: Any, handle: Any) -> tuple[Process, ...] | None:
-    found: Any = ask(nvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
+    found = ask(nvml, "nvmlDeviceGetComputeRunningProcesses_v3", handle)
     if found is None:  # a driver before 510
-        found = ask(nvml.nvmlDeviceGetComputeRunningProcesses_v2, handle)
+        found = ask(nvml, "nvmlDeviceGetComputeRunningProcesses_v2", handle)
     if found is None:
         return None
     # Under MPS the first list holds the server, this one its clients.
-    found = [*found, *(ask(nvml.nvmlDeviceGetMPSComputeRunningProcesses_v3, handle) or ())]
+    found = [*found, *(ask(nvml, "nvmlDeviceGetMPSComputeRunningProcesses_v3", handle) or ())]
     by_pid: dict[int, int | None] = {}
     for process in found:  # a board in MIG mode lists a process once for each of its slices
         memory, before = process.usedGpuMemory, by_pid.get(int(process.pid))
@@ -219,4 +219,5 @@ def _processes(nvml: Any, handle: Any) -> tuple[Process, ...] | None:
 
 
 def _ecc(nvml: Any, handle: Any, kind: int) -> int | None:
-    return ask(nvml.nvmlDeviceGetTotalEccErrors, handle, kind, nvml.NVML_VOLATILE_ECC)
+    count: int | None = ask(nvml, "nvmlDeviceGetTotalEccErrors", handle, kind, nvml.NVML_VOLATILE_ECC)
+    return count

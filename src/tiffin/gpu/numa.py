@@ -44,7 +44,7 @@ def node_of(nvml: Any, handle: Any, bus: str, known: Mapping[int, object], sys: 
         node = -1
     if node not in known:
         # Not nvmlDeviceGetNumaNodeId: that is the node of a board's own memory, where boards are nodes.
-        masks: Any = ask(nvml.nvmlDeviceGetMemoryAffinity, handle, 1 + max(known) // _MASK_BITS, _SCOPE_NODE) or ()
+        masks = ask(nvml, "nvmlDeviceGetMemoryAffinity", handle, 1 + max(known) // _MASK_BITS, _SCOPE_NODE) or ()
         near = [at for at in known if at // _MASK_BITS < len(masks) and masks[at // _MASK_BITS] >> at % _MASK_BITS & 1]
         node = near[0] if len(near) == 1 else -1
     return node

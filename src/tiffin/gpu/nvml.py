@@ -7,12 +7,10 @@ driver library.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 _LIBRARY = "libnvidia-ml.so.1"
 _CONTROL_NODE = "/dev/nvidiactl"
@@ -51,18 +49,20 @@ def opened() -> Generator[Any]:
             pass
 
 
-def ask(call: Callable[..., T], *args: Any) -> T | None:
-    """Return what NVML says, None where this board or this driver cannot say it.
+def ask(nvml: Any, function: str, *args: Any) -> Any:
+    """Return what NVML says, None where this board, this driver or this nvidia-ml-py cannot say it.
 
     For what may be missing only: a board that is lost answers None to everything, so ask it for something that every board has
     before.
-    """
-    import pynvml
 
+    Args:
+        nvml: the module. function: its name there. args: what it takes.
+    """
     try:
-        return call(*args)
-    except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError, AttributeError):
-        # AttributeError: an nvidia-ml-py that is older than the function.
+        return getattr(nvml, function)(*args)
+    except AttributeError:
+        return None
+    except nvml.NVMLError:
         return None
 
 
