@@ -248,3 +248,49 @@ def workers_by_board(found: dict[str, Any]) -> dict[int, list[tuple[Any, ...]]]:
         device["index"]: [tuple(worker[name] for name in names) for worker in device["workers"]]
         for device in found["devices"]
     }
+
+
+# A process as a worker is, seen from a pid namespace of its own, as in a container.
+IN_A_CONTAINER = """
+import os, signal, subprocess, sys
+from tiffin.worker import title
+
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    os.setsid()
+    title.introduce("Digits", 4, "cuda:0", {"CUDA_VISIBLE_DEVICES": "GPU-00000001-0000-0000-0000-000000000000"})
+    title.show_memory(3 << 30)
+    os.write(write, b"x")
+    signal.pause()
+    os._exit(0)
+os.read(read, 1)
+print(child, flush=True)
+subprocess.run([sys.executable, "-m", "tiffin", "gpus", *sys.argv[1:]], check=True)
+os.kill(child, 9)
+"""
+
+
+def test_in_a_container_workers_report_their_own_memory():
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this process may not make a pid namespace (unshare --pid)")
+    with FakeDevices(2, processes="1 4711 3500") as devices:
+        argv = [*unshare, sys.executable, "-c", IN_A_CONTAINER]
+        seen = []
+        for options in (["--json"], []):
+            out = subprocess.run(
+                [*argv, *options],
+                env=devices.environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            seen.append(out.stdout.partition("\n"))
+    (pid, _, text), (other_pid, _, table) = seen
+    assert workers_by_board(json.loads(text)) == {0: [], 1: [("Digits", 4, int(pid), 3 << 30, "worker")]}
+    assert json.loads(text)["devices"][1]["processes"] == [{"pid": 4711, "memory_bytes": 3500 << 20, "name": ""}]
+    assert re.search(rf"^1    Digits worker 4 +{other_pid}  3\.0 GiB \(own count\)$", table, re.MULTILINE)
+    assert re.search(r"^1    another process +4711 +3\.4 GiB$", table, re.MULTILINE)
+    assert "note: in a container the driver tells the host's pids" in table
