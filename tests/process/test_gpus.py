@@ -87,6 +87,16 @@ def test_many_kinds_of_boards():
         )
 
 
+def test_another_process_is_named_by_its_program_and_what_it_was_given():
+    argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with FakeDevices() as devices, subprocess.Popen(argv) as process:
+        devices.run([(0, process.pid, 2048)])
+        shown = gpus(devices)
+        process.kill()
+    name = os.path.basename(sys.executable)
+    assert re.search(rf"^0    {name} -c import time; time\.sleep\(.* +{process.pid}  2\.0 GiB$", shown, re.MULTILINE)
+
+
 def test_eight_boards_are_eight_lines():
     with FakeDevices(8) as devices:
         lines = gpus(devices).splitlines()

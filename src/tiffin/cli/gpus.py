@@ -200,7 +200,9 @@ def _tenant(tenant: Tenant) -> tuple[str, str, str]:
 
 
 def _stranger(stranger: Stranger) -> tuple[str, str, str]:
-    return stranger.name[:_NAME_LENGTH] or "another process", str(stranger.pid), _size(stranger.memory_bytes)
+    program, blank, rest = stranger.name.partition(" ")
+    name = (program.rpartition("/")[2] + blank + rest)[:_NAME_LENGTH]  # the folder says little and takes the room
+    return name or "another process", str(stranger.pid), _size(stranger.memory_bytes)
 
 
 def _size(size: int | None) -> str:

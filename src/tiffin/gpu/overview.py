@@ -95,7 +95,9 @@ def overview(found: Inventory, look: Look, here: Here, environ: Mapping[str, str
     }  # a board of slices is not a device itself
     hidden = {uuid for device in found.devices for uuid in (device.uuid, device.parent)} - known.keys() - {""}
     devices = tuple(
-        _view(reading, known.get(reading.uuid), here) for reading in look.readings if reading.uuid not in hidden
+        _view(reading, known.get(reading.uuid), here)
+        for reading in _named(look.readings, here.workers)
+        if reading.uuid not in hidden
     )
     # What the reason or a row of its own says already is no note.
     shown = tuple(f"GPU {device.index} cannot be used" for device in devices if device.problem)
@@ -114,6 +116,15 @@ def overview(found: Inventory, look: Look, here: Here, environ: Mapping[str, str
     return Overview(
         driver=found.driver, cuda=found.cuda, reason=allowed.reason, devices=devices, notes=tuple(dict.fromkeys(notes))
     )
+
+
+def _named(readings: Sequence[Reading], workers: Sequence[Worker]) -> Sequence[Reading]:
+    """Give a lost board, which does not say who it is, the one uuid that workers sit on and no other board has."""
+    sought = {uuid for worker in workers for uuid in worker.uuids or ()} - {reading.uuid for reading in readings}
+    if len(sought) != 1 or sum(not reading.uuid for reading in readings) != 1:
+        return readings
+    (uuid,) = sought
+    return [reading if reading.uuid else msgspec.structs.replace(reading, uuid=uuid) for reading in readings]
 
 
 def _view(reading: Reading, device: Device | None, here: Here) -> DeviceView:

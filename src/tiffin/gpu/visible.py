@@ -70,7 +70,7 @@ def choose(devices: Sequence[D], environ: Mapping[str, str]) -> Choice[D]:
         and value[:1].isdigit()
     ):
         # CUDA's own default is the fastest first; whoever counted so has another board in mind.
-        more += (f"{CUDA}={value!r} is read in the order of nvidia-smi: {_choices(devices)}",)
+        more += (f"{CUDA}={value!r} is read in the order of nvidia-smi (CUDA_DEVICE_ORDER=PCI_BUS_ID)",)
     return Choice(chosen, "", problems + more)
 
 

@@ -125,6 +125,17 @@ def test_a_lost_board_is_shown_once():
     assert picture.reason == ""
 
 
+def test_the_worker_of_a_lost_board_is_shown_on_it_when_there_is_no_doubt():
+    found = Inventory(devices=(board(0),))
+    lost = Reading(uuid="", index=1, problem="GPU 1 is lost")
+    here = Here(workers=(worker(0, uuids=("GPU-00",)), worker(1, uuids=("GPU-11",))))
+    fine, gone = shown(here, on("GPU-00"), lost, found=found).devices
+    assert [tenant.worker for tenant in fine.workers] == [0]
+    assert (gone.uuid, [tenant.worker for tenant in gone.workers]) == ("GPU-11", [1])
+    both = shown(here, lost, Reading(uuid="", index=0, problem="GPU 0 is lost"), found=found).devices
+    assert [(device.uuid, device.workers) for device in both] == [("", ()), ("", ())]
+
+
 def test_a_machine_without_devices_says_why_and_nothing_else():
     picture = overview(Inventory(reason="no NVIDIA driver visible: x"), Look(reason="x"), Here(), {})
     assert picture == Overview(reason="no NVIDIA driver visible: x")

@@ -84,7 +84,9 @@ def test_boards_of_different_models_are_counted_as_nvidia_smi_does_and_that_is_s
     mixed = Inventory(devices=(board(0, name="L4"), board(1, name="H200")))
     found = visible(mixed, {"CUDA_VISIBLE_DEVICES": "1"})
     assert [device.name for device in found.devices] == ["H200"]
-    assert "is read in the order of nvidia-smi: there are 0 (GPU-00), 1 (GPU-11)" in found.problems[0]
+    assert found.problems == (
+        "CUDA_VISIBLE_DEVICES='1' is read in the order of nvidia-smi (CUDA_DEVICE_ORDER=PCI_BUS_ID)",
+    )
     for environ in (
         {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1"},
         {"CUDA_VISIBLE_DEVICES": "GPU-11"},
