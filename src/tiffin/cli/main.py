@@ -18,6 +18,7 @@ from tiffin.version import VERSION
 
 COMMANDS = {
     "serve": "Serve a service over HTTP.",
+    "gpus": "Show the GPUs, what they do now, and which workers sit where.",
     "config": "Show the settings and where they come from.",
     "version": "Show the version of Tiffin, Python and the platform.",
 }

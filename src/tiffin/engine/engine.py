@@ -348,8 +348,7 @@ class Engine:
             return
         state.scheduler.finished(self._clock(), handle.id, ran.batch, ran.compute_s, ran.rows, ran.split_s)
         state.metrics.batch(method, ran.rows, ran.compute_s)
-        if handle.leases:
-            handle.release(ran.batch)
+        handle.ran(method, ran)
         self.touch(state)
 
     def _from_worker_seldom(self, handle: WorkerHandle, message: LinkMessage) -> None:

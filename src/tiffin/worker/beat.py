@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tiffin.messages.link import Beat
 from tiffin.worker.session import Session
+from tiffin.worker.title import show_memory
 
 
 class Heart:
@@ -40,7 +41,9 @@ class Heart:
         backlog_s = self._backlog_s()
         session = self._session()
         if session is not None and not session.closed:
-            session.send([Beat(backlog_s, time.process_time())])
+            message = Beat(backlog_s, time.process_time())
+            show_memory(message.memory_bytes)
+            session.send([message])
 
     def _run(self) -> None:
         while not self._stopped.wait(self.beat_s):

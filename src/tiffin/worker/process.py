@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Collection
 
-import setproctitle
+from tiffin.worker.title import introduce
 
 _PR_SET_PDEATHSIG = 1
 # A thread that wants the interpreter waits this long before it asks for it; Python's default is 5 ms. Async calls, streams and the
@@ -44,7 +44,7 @@ def settle(service: str, worker: int, device: str, life_fd: int, cores: Collecti
     if life_fd >= 0:
         os.set_inheritable(life_fd, False)
         threading.Thread(target=_watch_life, args=(life_fd,), name="tiffin-life", daemon=True).start()
-    setproctitle.setproctitle(f"tiffin: worker {service} {worker} ({device})")
+    introduce(service, worker, device)
     sys.setswitchinterval(_SWITCH_S)
 
 
