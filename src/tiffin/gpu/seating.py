@@ -138,8 +138,8 @@ class Seating:
         """Return a key: the device with the least of it is taken; among equals the first."""
         there = self.room.tenants(device)
         used = sum(one.cost(device) for one in there)
-        if self._pack and tenant.declared:  # the fullest that still has room
-            return (device.memory_free - used,)
+        if self._pack and tenant.declared:  # the fullest that still has room; not beside who was to have it whole
+            return any(not one.declared for one in there), device.memory_free - used
         return len(there), used / max(1, device.memory_free)
 
     def _refusal(self, one: Demand, count: int, device: Device, tenant: Tenant, *, named: bool = False) -> str:
