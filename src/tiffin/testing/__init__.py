@@ -1,4 +1,4 @@
-"""Testing: what tests of services need: a real server on a free port, a clock set by hand, a made-up machine and made-up GPUs."""
+"""Testing: what tests of services need: a real server on a free port, a clock set by hand, a made-up machine, made-up GPUs."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def main() -> int:
         setup = read_setup(os.environ)
     except UsageError as error:
         return _say(error)
-    settle(setup.service, setup.worker, setup.device, setup.life_fd)
+    settle(setup.service, setup.worker, setup.device, setup.life_fd, setup.cores)
     _log_to_stderr(f"{setup.service}/{setup.worker}")
     worker = Worker(lambda: _connect(setup))
     worker.start()

@@ -12,8 +12,8 @@ def board(index: int, **changes) -> Device:
         "uuid": f"GPU-{index}{index}",
         "index": index,
         "name": "H200",
-        "memory_total": 100,
-        "memory_free": 100,
+        "memory_total": 80 << 30,
+        "memory_free": 80 << 30,
     }
     return Device(**(facts | changes))
 
