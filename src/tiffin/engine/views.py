@@ -68,6 +68,7 @@ class Views:
     def register(self, registry: Registry, connections: Connections, arena: Arena | None) -> None:
         """Have the gauges read from here."""
         registry.gauge("tiffin_in_flight", self._in_flight)
+        registry.gauge("tiffin_batch_limit_rows", self._row_limits)
         registry.gauge("tiffin_queued_calls", lambda: self._by_service("queued_calls"))
         registry.gauge("tiffin_queued_bytes", lambda: self._by_service("queued_bytes"))
         registry.gauge("tiffin_workers", self._workers)
@@ -87,6 +88,15 @@ class Views:
         if generation is None:
             return {}
         return {(name,): float(getattr(state.scheduler, what)) for name, state in generation.services.items()}
+
+    def _row_limits(self) -> Mapping[tuple[str, ...], float]:
+        generation = self._engine.fleet.generation
+        states = {} if generation is None else generation.services
+        return {
+            (name, method): float(rows)
+            for name, state in states.items()
+            for method, rows in state.scheduler.row_limits().items()
+        }
 
     def _workers(self) -> Mapping[tuple[str, ...], float]:
         found = Counter((handle.hello.service, handle.state.value) for handle in self._engine.fleet.handles.values())

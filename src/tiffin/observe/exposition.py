@@ -75,15 +75,20 @@ def _counters(services: list[ServiceMetrics]) -> Iterator[Metric]:
     restarts = CounterMetricFamily(
         "tiffin_worker_restarts", "Workers that were lost and are replaced, by cause.", labels=["service", "cause"]
     )
+    no_memory = CounterMetricFamily(
+        "tiffin_out_of_memory", "Batches for which memory did not suffice at once.", labels=_BY_METHOD
+    )
     for service in services:
         for method, numbers in service.by_method.items():
             for code, count in service.codes(numbers).items():
                 calls.add_metric([service.service, method, code], count)
+            if _ran(numbers):
+                no_memory.add_metric([service.service, method], numbers.no_memory)
         if service.methods:
             retries.add_metric([service.service], service.retries[0])
             for cause, count in service.restarts.items():
                 restarts.add_metric([service.service, cause], count)
-    yield from (calls, retries, restarts)
+    yield from (calls, retries, restarts, no_memory)
 
 
 def _histograms(services: list[ServiceMetrics]) -> Iterator[Metric]:

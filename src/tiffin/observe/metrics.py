@@ -37,6 +37,10 @@ _GPU: Final = ("uuid", "device", "name")
 # Gauges are read when somebody looks: name → meaning, label names.
 GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "tiffin_in_flight": ("Calls that were accepted and have not ended.", ("service", "method")),
+    "tiffin_batch_limit_rows": (
+        "Rows of a batch that fit into memory at once, for methods that ran out of it; the least of all sizes of rows.",
+        ("service", "method"),
+    ),
     "tiffin_queued_calls": ("Calls that wait for a worker.", ("service",)),
     "tiffin_queued_bytes": ("Payload bytes of calls that wait for a worker.", ("service",)),
     "tiffin_workers": ("Worker processes by state.", ("service", "state")),
@@ -95,16 +99,17 @@ class MethodMetrics:
 
     Attributes:
         calls: answers by column (see `ServiceMetrics.codes`). queue_wait: seconds per call until a worker got it.
-        rows: rows per batch. compute: seconds per batch.
+        rows: rows per batch. compute: seconds per batch. no_memory: batches for which memory did not suffice at once.
     """
 
-    __slots__ = ("calls", "compute", "queue_wait", "rows")
+    __slots__ = ("calls", "compute", "no_memory", "queue_wait", "rows")
 
     def __init__(self) -> None:
         self.calls = [0] * _COLUMNS
         self.queue_wait = Histogram(SECONDS)
         self.rows = Histogram(ROWS)
         self.compute = Histogram(SECONDS)
+        self.no_memory = 0
 
 
 class ServiceMetrics:
@@ -155,9 +160,11 @@ class ServiceMetrics:
         histogram.counts[bisect_left(SECONDS, seconds)] += 1
         histogram.total += seconds
 
-    def batch(self, method: int, rows: int, compute_s: float) -> None:
-        """Count a batch that ran."""
+    def batch(self, method: int, rows: int, compute_s: float, *, no_memory: bool = False) -> None:
+        """Count a batch that ran; `no_memory`: not all of its rows fitted at once."""
         numbers = self._rows[method]
+        if no_memory:
+            numbers.no_memory += 1
         numbers.rows.observe(rows)
         numbers.compute.observe(compute_s)
 

@@ -29,6 +29,7 @@ from tiffin.messages.link import (
 )
 from tiffin.worker.beat import Heart
 from tiffin.worker.compute import ComputeLane
+from tiffin.worker.health import Health, Leave
 from tiffin.worker.hosted import Hosted
 from tiffin.worker.runner import Runner
 from tiffin.worker.session import Session
@@ -50,9 +51,10 @@ class Worker:
     Args:
         connect: makes a new link, says Hello and returns the engine's Welcome; raises LinkClosed when there is no engine.
         reconnect: try again when the link is lost; else the loss is the end.
+        leave: ends the process at once, where it is ours to end; see `Health`.
     """
 
-    def __init__(self, connect: Connect, *, reconnect: bool = True) -> None:
+    def __init__(self, connect: Connect, *, reconnect: bool = True, leave: Leave | None = None) -> None:
         self._connect = connect
         self._reconnect = reconnect
         self._lock = threading.Lock()
@@ -64,6 +66,7 @@ class Worker:
         self._compute: ComputeLane | None = None
         self._async: AsyncLane | None = None
         self._streams: StreamLane | None = None
+        self._health = Health(leave)
         self._heart = Heart(self.session, self._backlog_s)
         self._reader = threading.Thread(target=self._read, name="tiffin-reader", daemon=True)
 
@@ -99,8 +102,8 @@ class Worker:
         self._lanes = [method.spec.lane for method in hosted.methods]
         for hook in hosted.startup:
             self._hook(hook)
-        self._streams = StreamLane(hosted, hosted.spec.streams)
-        self._compute = ComputeLane(Runner(hosted, self._wait), hosted.spec.threads)
+        self._streams = StreamLane(hosted, hosted.spec.streams, self._health)
+        self._compute = ComputeLane(Runner(hosted, self._wait, self._health), hosted.spec.threads)
 
     def serve(self, load_s: float) -> None:
         """Say Ready and work, as the first compute thread, until `stop`; then run the shutdown hooks."""
@@ -165,7 +168,7 @@ class Worker:
         if self._async is None:
             from tiffin.worker.asynchronous import AsyncLane  # asyncio costs 20 ms and 5 MB; many services need none
 
-            self._async = AsyncLane()
+            self._async = AsyncLane(self._health)
             self._async.start()
         return self._async
 

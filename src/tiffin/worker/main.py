@@ -20,6 +20,7 @@ from tiffin.link.ends import WorkerEnd
 from tiffin.link.socket_end import connect_worker
 from tiffin.messages.link import PROTOCOL, Hello, Welcome
 from tiffin.service.load import load_service, user_place, user_traceback
+from tiffin.worker.health import leave_process
 from tiffin.worker.load import OtherSpec, host
 from tiffin.worker.loop import Worker
 from tiffin.worker.process import freeze_memory, settle
@@ -34,7 +35,7 @@ def main() -> int:
         return _say(error)
     settle(setup.service, setup.worker, setup.device, setup.life_fd, setup.cores)
     _log_to_stderr(f"{setup.service}/{setup.worker}")
-    worker = Worker(lambda: _connect(setup))
+    worker = Worker(lambda: _connect(setup), leave=leave_process)
     worker.start()
     started = time.perf_counter()
     try:
