@@ -87,24 +87,28 @@ def read_nvml(host: Host) -> Nvml:
         return Nvml(error=str(error))
     import pynvml  # heavy, and useless on a machine without the library
 
+    return _look(pynvml, host)
+
+
+def _look(nvml: Any, host: Host) -> Nvml:
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
         return Nvml(loaded=True, error=str(error), code=int(error.value))
     try:
-        version = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
+        version = int(nvml.nvmlSystemGetCudaDriverVersion_v2())
         return Nvml(
             loaded=True,
-            driver=str(pynvml.nvmlSystemGetDriverVersion()),
+            driver=str(nvml.nvmlSystemGetDriverVersion()),
             cuda=f"{version // 1000}.{version % 1000 // 10}",
-            boards=tuple(_boards(pynvml, host)),
+            boards=tuple(_boards(nvml, host)),
         )
-    except pynvml.NVMLError as error:
+    except nvml.NVMLError as error:
         return Nvml(loaded=True, error=str(error), code=int(error.value))
     finally:
         try:
-            pynvml.nvmlShutdown()
-        except pynvml.NVMLError:  # the driver went away in between; what was read stands
+            nvml.nvmlShutdown()
+        except nvml.NVMLError:  # the driver went away in between; what was read stands
             pass
 
 

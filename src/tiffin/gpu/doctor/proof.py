@@ -5,9 +5,19 @@ Owns what the child is told and what its end means; the computation itself is `c
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+
+MARK = "tiffin-proof: "  # begins the one line of the child's stdout that is ours; frameworks print, too
+_CHILD = (sys.executable, "-m", "tiffin.gpu.doctor.computation")
+_LIMIT_S = 120.0
+_LAST_LINES = 8
 
 
 class DeviceProof(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,3 +44,52 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     architectures: tuple[str, ...] = ()
     error: str = ""
     last_lines: tuple[str, ...] = ()
+
+
+def prove(argv: Sequence[str] = _CHILD, limit_s: float = _LIMIT_S) -> Proof:
+    """Compute in a child process and wait for it.
+
+    Args:
+        argv: the child. limit_s: seconds after which it is killed; importing a framework takes some of them.
+    """
+    env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ, "PYTHONFAULTHANDLER": "1"}
+    try:
+        ended = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False, env=env
+        )
+    except subprocess.TimeoutExpired as late:
+        return judge(None, late.stdout or b"", late.stderr or b"", limit_s)
+    return judge(ended.returncode, ended.stdout, ended.stderr, limit_s)
+
+
+def judge(status: int | None, out: bytes, err: bytes, limit_s: float) -> Proof:
+    """Return what a child's end means.
+
+    Args:
+        status: exit status, negative for a signal, None where it had to be killed. out, err: what it wrote. limit_s: its limit.
+    """
+    lines = out.decode("utf-8", "replace").splitlines()
+    said = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
+    found = Proof()
+    if said:
+        try:
+            found = msgspec.json.decode(said[-1], type=Proof)
+        except msgspec.DecodeError:  # it died while it wrote the line
+            said = []
+    rest = [line for line in lines if not line.startswith(MARK)] + err.decode("utf-8", "replace").splitlines()
+    last = tuple(line for line in rest if line.strip())[-_LAST_LINES:]
+    if status is None:
+        return msgspec.structs.replace(found, end="timeout", error=f"no end within {limit_s:g} s", last_lines=last)
+    if status < 0:
+        return msgspec.structs.replace(found, end="crashed", error=f"ended by {_signal(-status)}", last_lines=last)
+    if not said:
+        return Proof(end="done", error=f"ended with status {status} and no result", last_lines=last)
+    healthy = not found.error and not any(one.error for one in found.devices)
+    return found if healthy else msgspec.structs.replace(found, last_lines=last)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
