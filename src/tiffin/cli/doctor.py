@@ -52,7 +52,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def command(*, as_json: bool, verbose: bool) -> int:
     """Look for what keeps services from using the GPUs, and say how to mend it. Needs no root. Status 1: a warning, 2: an error."""
     with _progress() as says:
-        says("this machine")
         facts = take(LocalHost())
         findings = examine(facts, prove=prove, says=says)
     if as_json:
@@ -114,10 +113,10 @@ def _summary(findings: Sequence[Finding]) -> str:
 
 
 @contextmanager
-def _progress() -> Generator[Callable[[str], None]]:
-    """Yield what shows the name of the running check: a line on a terminal that goes away, else nothing."""
+def _progress() -> Generator[Callable[[str], None] | None]:
+    """Yield what shows the name of the running check: a line on a terminal that goes away, None elsewhere."""
     if not sys.stderr.isatty() or not sys.stdout.isatty():
-        yield str
+        yield None
         return
     from rich.console import Console  # 60 ms that a pipe need not pay
 

@@ -135,8 +135,8 @@ def _each(names: list[str], product: Callable[[int], Any]) -> Iterator[DevicePro
             begin = time.perf_counter()
             got = product(index)
             time_ms = (time.perf_counter() - begin) * 1e3
-        except Exception as error:  # the other devices are still to be tried
-            yield DeviceProof(name=f"{index} {name}", error=f"{type(error).__name__}: {error}".split("\n", 1)[0])
+        except Exception as fault:  # the other devices are still to be tried
+            yield DeviceProof(name=f"{index} {name}", error=f"{type(fault).__name__}: {fault}".split("\n", 1)[0])
             continue
         wrong = int((got[:_ROWS] != expected).sum())
         error = f"{wrong} of {expected.size} numbers differ from the CPU's" if wrong else ""

@@ -50,11 +50,11 @@ def _devices(cuda: Any, count: int) -> Iterator[DeviceProof]:
             begin = time.perf_counter()
             same = _round_trip(cuda, device)
             time_ms = (time.perf_counter() - begin) * 1e3
-        except _Failed as error:
-            yield DeviceProof(name=name, error=str(error))
+        except _Failed as fault:
+            yield DeviceProof(name=name, error=str(fault))
             continue
-        error_text = "" if same else "what came back is not what was sent"
-        yield DeviceProof(name=name, time_ms=round(time_ms, 2), error=error_text)
+        error = "" if same else "what came back is not what was sent"
+        yield DeviceProof(name=name, time_ms=round(time_ms, 2), error=error)
 
 
 def _round_trip(cuda: Any, device: ctypes.c_int) -> bool:

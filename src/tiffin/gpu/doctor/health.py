@@ -13,7 +13,7 @@ from tiffin.gpu.doctor.fixes import anywhere
 from tiffin.gpu.doctor.verdict import fine, skip
 
 _XID = re.compile(r"Xid \((?:PCI:)?([0-9a-fA-F:.]+)\): (\d+)")
-_WORST: tuple[Level, ...] = ("note", "warning", "error")
+_WORST: tuple[Level, ...] = ("error", "warning", "note")
 _PROGRAM = "the program is at fault, not the board: its worker dies and is replaced"
 _XIDS: dict[int, tuple[Level, str]] = {
     13: ("note", f"illegal access or instruction in a kernel; {_PROGRAM}"),
@@ -62,7 +62,7 @@ def xid(facts: Facts) -> Finding:
         return fine("xid", "no Xid in the kernel's log", "dmesg or journalctl -k: no line with Xid")
     last = {(address, number): line for address, number, line in met}
     meanings = {number: _XIDS.get(number, ("warning", "see NVIDIA's Xid catalogue")) for _address, number in last}
-    level = max((level for level, _words in meanings.values()), key=_WORST.index)
+    level = next(level for level in _WORST if any(level == one for one, _words in meanings.values()))
     addresses = sorted({address for address, _number in last})
     return Finding(
         check="xid",

@@ -127,7 +127,7 @@ def driver_mismatch(facts: Facts) -> Finding:
             f"{VERSION_FILE}: {module or 'missing'}",
             *(f"{path}: {version}" for path, version in libraries.items()),
         ),
-        cause="the driver's packages were updated while the old module stayed loaded: no new CUDA process can start until they agree",
+        cause="the driver's packages were updated while the old module stayed loaded: no new CUDA process can start until then",
         fixes=(
             *inside,
             *anywhere(

@@ -51,7 +51,7 @@ def read_system(host: Host) -> System:
     """Read what kind of machine this is."""
     release = _assignments(host.read("/etc/os-release") or host.read("/usr/lib/os-release") or "")
     words = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
-    family: Family = next((_FAMILIES[word] for word in words if word in _FAMILIES), "other")
+    families = [_FAMILIES[word] for word in words if word in _FAMILIES]
     uname = host.run("uname", "-m")
     libc = host.run("getconf", "GNU_LIBC_VERSION")
     version = host.read("/proc/version") or ""
@@ -61,7 +61,7 @@ def read_system(host: Host) -> System:
         glibc=libc.out.strip().removeprefix("glibc").strip() if libc and libc.status == 0 else "",
         name=release.get("PRETTY_NAME", release.get("NAME", "")),
         id=release.get("ID", ""),
-        family=family,
+        family=families[0] if families else "other",
         container=_container(host),
         wsl=host.exists("/dev/dxg") or "microsoft" in version.lower(),
         jetson=(host.read("/etc/nv_tegra_release") or "").strip().split("\n", 1)[0],
