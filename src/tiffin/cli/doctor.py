@@ -104,9 +104,12 @@ def _summary(findings: Sequence[Finding]) -> str:
     count = {level: sum(one.level == level for one in findings) for level in _COLOURS}
     parts = [f"{count[level]} {level}{'s' if count[level] > 1 else ''}" for level in _MATTERS if count[level]]
     because = sum(one.title.startswith("not looked at because of") for one in findings)
-    rest = f"{count['ok']} of {len(findings)} checks are well"
+    idle = count["skipped"] - because
+    rest = f"{count['ok']} checks are well"
+    if idle:
+        rest += f", {idle} had nothing to look at"
     if because:
-        rest += f", {because} were not looked at because of others"
+        rest += f", {because} {'was' if because == 1 else 'were'} not looked at because of others"
     if not parts:
         return f"all is well: {rest}"
     return f"{', '.join(parts)}; {rest}"

@@ -119,7 +119,7 @@ def mig(facts: Facts) -> Finding:
     for one in empty:
         make += [
             f"nvidia-smi mig -i {one.index} -lgip  # the sizes it can be cut into",
-            f"sudo nvidia-smi mig -i {one.index} -cgi 19 -C",
+            f"sudo nvidia-smi mig -i {one.index} -cgi 19 -C  # one of the smallest, on A100 and H100",
         ]
     off = tuple(f"sudo nvidia-smi -i {one.index} -mig 0  # nothing may run on it" for one in empty)
     return Finding(

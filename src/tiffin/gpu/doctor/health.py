@@ -62,7 +62,8 @@ def xid(facts: Facts) -> Finding:
         return fine("xid", "no Xid in the kernel's log", "dmesg or journalctl -k: no line with Xid")
     last = {(address, number): line for address, number, line in met}
     meanings = {number: _XIDS.get(number, ("warning", "see NVIDIA's Xid catalogue")) for _address, number in last}
-    level = next(level for level in _WORST if any(level == one for one, _words in meanings.values()))
+    levels: list[Level] = [one for one in _WORST if any(one == level for level, _words in meanings.values())]
+    level = levels[0]
     addresses = sorted({address for address, _number in last})
     return Finding(
         check="xid",

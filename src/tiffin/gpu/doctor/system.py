@@ -51,7 +51,7 @@ def read_system(host: Host) -> System:
     """Read what kind of machine this is."""
     release = _assignments(host.read("/etc/os-release") or host.read("/usr/lib/os-release") or "")
     words = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
-    families = [_FAMILIES[word] for word in words if word in _FAMILIES]
+    families: list[Family] = [_FAMILIES[word] for word in words if word in _FAMILIES]
     uname = host.run("uname", "-m")
     libc = host.run("getconf", "GNU_LIBC_VERSION")
     version = host.read("/proc/version") or ""
