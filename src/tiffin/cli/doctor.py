@@ -50,7 +50,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: version, status, system, devices, findings.")
 @click.option("--verbose", is_flag=True, help="Show also what is well and what was skipped.")
 def command(*, as_json: bool, verbose: bool) -> int:
-    """Look for what keeps services from using the GPUs, and say how to mend it. Needs no root. Status 1: a warning, 2: an error."""
+    """Find what keeps services from using the GPUs, and how to mend it. Needs no root. Status 1: a warning, 2: an error."""
     with _progress() as says:
         facts = take(LocalHost())
         findings = examine(facts, prove=prove, says=says)

@@ -146,5 +146,5 @@ def jetson(facts: Facts) -> Finding:
         level="note",
         title="a Jetson board",
         evidence=(f"/etc/nv_tegra_release: {facts.system.jetson}",),
-        cause="the GPU shares the host's memory, its driver is JetPack's: use JetPack's wheels; checks of a PCI driver are left out",
+        cause="it shares the host's memory and has JetPack's driver: take JetPack's wheels; checks of a PCI driver are left out",
     )

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.gpu.doctor.conditions import CONDITIONS, Condition
+from tests.unit.gpu.doctor.conditions import Condition
+from tests.unit.gpu.doctor.conditions_devices import CONDITIONS
 from tests.unit.gpu.doctor.machines import gpu, machine, right, working
 from tiffin.gpu.doctor import devices, floors, frameworks, hardware, parts, proving
 from tiffin.gpu.doctor.check import Check, name_of, purpose_of
