@@ -105,7 +105,7 @@ def _summary(findings: Sequence[Finding]) -> str:
     parts = [f"{count[level]} {level}{'s' if count[level] > 1 else ''}" for level in _MATTERS if count[level]]
     because = sum(one.title.startswith("not looked at because of") for one in findings)
     idle = count["skipped"] - because
-    rest = f"{count['ok']} checks are well"
+    rest = f"{count['ok']} checks{' are well' if parts else ''}"
     if idle:
         rest += f", {idle} had nothing to look at"
     if because:

@@ -1,4 +1,4 @@
-"""One made-up illness per line, first half, machine and driver: the check that must find it, how bad, what it must show, and a command that mends it."""
+"""One made-up illness per entry, first half, machine and driver: the check that must find it, how bad, what it must show, a cure."""
 
 from __future__ import annotations
 

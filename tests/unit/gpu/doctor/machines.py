@@ -14,6 +14,7 @@ from tiffin.gpu.doctor.finding import Finding
 from tiffin.gpu.doctor.nvml import Board, Nvml
 from tiffin.gpu.doctor.packages import Packages
 from tiffin.gpu.doctor.proof import DeviceProof, Proof
+from tiffin.gpu.doctor.register import ROOMS
 from tiffin.gpu.host import Output
 from tiffin.gpu.inventory import Inventory, visible
 from tiffin.testing import FakeHost
@@ -112,5 +113,6 @@ def right() -> Proof:
 
 
 def examined(facts: Facts, proof: Proof | None = None) -> tuple[Finding, ...]:
-    """Return all findings of a machine."""
-    return examine(facts, prove=lambda: right() if proof is None else proof)
+    """Return all findings of a machine, without those of the container checks, which have golden outputs of their own."""
+    rooms = [room for room in ROOMS if room[0] != "containers"]
+    return examine(facts, prove=lambda: right() if proof is None else proof, rooms=rooms)
