@@ -1,4 +1,4 @@
-"""One made-up illness per entry, first half, machine and driver: the check that must find it, how bad, what it must show, a cure."""
+"""One made-up illness per entry, first half, machine and driver: the check that must find it, how bad, what it shows, its cure."""
 
 from __future__ import annotations
 
