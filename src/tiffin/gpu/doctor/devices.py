@@ -19,7 +19,7 @@ _LOST = 15
 
 def visible_devices(facts: Facts) -> Finding:
     """Looks which GPUs the environment (CUDA_VISIBLE_DEVICES, NVIDIA_VISIBLE_DEVICES) leaves to a service."""
-    boards = [one for one in facts.nvml.boards if not one.problem]
+    boards = [one for one in _boards(facts) if not (one.mig and not one.slices)]
     seen = tuple(
         f"environment: {name}={facts.host.environ[name]!r}"
         for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
@@ -36,8 +36,10 @@ def visible_devices(facts: Facts) -> Finding:
             if facts.system.container
             else anywhere("sudo dmesg | grep -iE 'nvrm|nvidia'", "lspci -nnk -d 10de:"),
         )
+    if not boards:
+        return skip("visible-devices", "no GPU can run anything as it is", *seen)
     there = tuple(f"NVML: GPU {one.index} {one.name} ({one.uuid})" for one in boards)
-    if boards and not facts.inventory.devices and "hides every GPU" in facts.inventory.reason:
+    if not facts.inventory.devices and "hides every GPU" in facts.inventory.reason:
         variable = facts.inventory.reason.split("=", 1)[0]
         return Finding(
             check="visible-devices",
@@ -50,7 +52,7 @@ def visible_devices(facts: Facts) -> Finding:
             ),
         )
     usable = {device.parent or device.uuid for device in facts.inventory.devices}
-    hidden = [one for one in boards if one.uuid not in usable and not (one.mig and not one.slices)]
+    hidden = [one for one in boards if one.uuid not in usable]
     if hidden and facts.inventory.devices:
         return Finding(
             check="visible-devices",

@@ -90,7 +90,8 @@ def _kernel_log(host: Host) -> tuple[str, ...] | None:
     """Return the kernel's lines about NVIDIA; journalctl may be read by groups that dmesg refuses."""
     for argv in (("dmesg",), ("journalctl", "-k", "-b", "--no-pager", "-q", "-o", "short-iso")):
         said = host.run(*argv)
-        if said is not None and said.status == 0 and said.out:
+        # A quiet journal may be one of which nothing may be read; an empty dmesg is a quiet kernel.
+        if said is not None and said.status == 0 and (said.out or argv[0] == "dmesg"):
             lines = said.out.splitlines()
             return tuple(line for line in lines if "NVRM" in line or "nvidia" in line.lower() or "nouveau" in line)
     return None
