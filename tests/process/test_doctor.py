@@ -112,6 +112,11 @@ def test_a_child_that_crashes_shows_where():
     assert found.last_lines[0] == "Fatal Python error: Aborted"
 
 
+def test_a_child_of_the_child_does_not_hold_us_up():
+    code = "import subprocess, sys, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
+    assert prove((sys.executable, "-c", code), 3).end == "timeout"
+
+
 def test_a_child_that_hangs_is_killed():
     found = prove((sys.executable, "-uc", "import time; print('on my way'); time.sleep(600)"), 3)
     assert (found.end, found.last_lines) == ("timeout", ("on my way",))

@@ -53,13 +53,21 @@ def prove(argv: Sequence[str] = _CHILD, limit_s: float = _LIMIT_S) -> Proof:
         argv: the child. limit_s: seconds after which it is killed; importing a framework takes some of them.
     """
     env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ, "PYTHONFAULTHANDLER": "1"}
-    try:
-        ended = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False, env=env
-        )
-    except subprocess.TimeoutExpired as late:
-        return judge(None, late.stdout or b"", late.stderr or b"", limit_s)
-    return judge(ended.returncode, ended.stdout, ended.stderr, limit_s)
+    pipe = subprocess.PIPE
+    # In a session of its own, so that whatever it starts goes with it and cannot hold the pipes open.
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=env, start_new_session=True
+    ) as child:
+        try:
+            out, err = child.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            _kill(child.pid)
+            out, err = child.communicate()
+            return judge(None, out, err, limit_s)
+        except BaseException:  # Ctrl-C does not reach another session
+            _kill(child.pid)
+            raise
+    return judge(child.returncode, out, err, limit_s)
 
 
 def judge(status: int | None, out: bytes, err: bytes, limit_s: float) -> Proof:
@@ -86,6 +94,13 @@ def judge(status: int | None, out: bytes, err: bytes, limit_s: float) -> Proof:
         return Proof(end="done", error=f"ended with status {status} and no result", last_lines=last)
     healthy = not found.error and not any(one.error for one in found.devices)
     return found if healthy else msgspec.structs.replace(found, last_lines=last)
+
+
+def _kill(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:  # it has just ended
+        pass
 
 
 def _signal(number: int) -> str:

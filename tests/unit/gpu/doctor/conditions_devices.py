@@ -11,6 +11,7 @@ from tiffin.gpu.doctor.proof import DeviceProof, Proof
 
 CONDITIONS = [
     *DRIVER_CONDITIONS,
+    Condition(health.thermal, machine(nvml=working(gpu(throttled=0x20))), "warning", "software thermal", "air flow"),
     Condition(
         devices.visible_devices,
         machine(environ={"CUDA_VISIBLE_DEVICES": ""}),

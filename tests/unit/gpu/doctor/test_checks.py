@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.gpu.doctor.conditions import Condition
 from tests.unit.gpu.doctor.conditions_devices import CONDITIONS
-from tests.unit.gpu.doctor.machines import gpu, machine, right, working
+from tests.unit.gpu.doctor.machines import RELEASES, VERSION, gpu, machine, right, working
 from tiffin.gpu.doctor import devices, floors, frameworks, hardware, parts, proving
 from tiffin.gpu.doctor.check import Check, name_of, purpose_of
+from tiffin.gpu.doctor.health import xid
 from tiffin.gpu.doctor.nvml import Nvml
 from tiffin.gpu.doctor.packages import Packages
 from tiffin.gpu.doctor.register import NEEDS, PROOF, ROOMS
+from tiffin.gpu.host import Output
 
 EVERY: list[Check] = [check for _room, checks in (*ROOMS, PROOF) for check in checks]
 # The container checks have conditions of their own, beside their tests.
@@ -55,8 +58,6 @@ def test_needs_name_checks_that_run_before():
     [("debian", "Debian/Ubuntu"), ("ubuntu", "Debian/Ubuntu"), ("rhel", "RHEL/Fedora"), ("arch", "Arch")],
 )
 def test_the_cure_for_this_distribution_comes_first_and_the_others_stay(system, first):
-    from tests.unit.gpu.doctor.machines import RELEASES, VERSION
-
     facts = machine(
         files={"/etc/os-release": RELEASES[system]}, without=(VERSION, "/proc/modules"), nvml=Nvml(error="x")
     )
@@ -88,8 +89,6 @@ def test_a_driver_at_the_floor_will_do(driver, cuda):
 )
 def test_which_code_runs_on_which_gpu(capability, names, level):
     proof = right()
-    from msgspec.structs import replace
-
     facts = machine(nvml=working(gpu(capability=capability)), proof=replace(proof, architectures=names))
     assert proving.kernel_image(facts).level == level
 
@@ -110,20 +109,29 @@ def test_the_cards_own_sound_and_the_bridge_above_are_no_strangers_in_a_group():
 
 
 def test_a_log_that_may_not_be_read_is_said_so():
-    from tiffin.gpu.doctor.health import xid
-    from tiffin.gpu.host import Output
-
-    found = xid(machine(commands={"dmesg": Output(1, "", "dmesg: read kernel buffer failed: Operation not permitted")}))
+    found = xid(
+        machine(
+            commands={
+                "dmesg": Output(1, "[1.0] NVRM: a part", "dmesg: read kernel buffer failed: Operation not permitted")
+            }
+        )
+    )
     assert found.level == "skipped"
     assert "sudo dmesg | grep -i xid" in found.title
 
 
-def test_the_journal_is_read_where_dmesg_is_refused():
-    from tiffin.gpu.doctor.health import xid
-    from tiffin.gpu.host import Output
+def test_a_quiet_kernel_is_well():
+    assert xid(machine(commands={"dmesg": ""})).level == "ok"
 
+
+def test_the_journal_is_read_where_dmesg_is_refused():
     journal = {"journalctl -k -b --no-pager -q -o short-iso": "NVRM: Xid (PCI:0000:01:00): 79, gone\n"}
     assert xid(machine(commands={"dmesg": Output(1, ""), **journal})).level == "error"
+
+
+@pytest.mark.parametrize("board", [gpu(mig=True), gpu(problem="GPU is lost", code=15)])
+def test_where_no_board_can_run_anything_visibility_is_not_the_question(board):
+    assert devices.visible_devices(machine(nvml=working(board))).level == "skipped"
 
 
 def test_mig_slices_of_a_hidden_board_do_not_confuse():

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.gpu.doctor.machines import FILES, LIBRARY, PCI, RELEASES, machine
 from tiffin.gpu.doctor.bus import devices_on_bus
 from tiffin.gpu.doctor.driver import read_driver
+from tiffin.gpu.doctor.nvml import Nvml
 from tiffin.gpu.doctor.packages import read_packages
 from tiffin.gpu.doctor.system import read_system
 from tiffin.testing import FakeHost
@@ -78,8 +79,6 @@ def test_the_bus():
 
 def test_nothing_of_nvidias_is_no_gpu():
     gone = ("/sys/bus", "/proc/driver", "/proc/modules", "/dev/nvidia", LIBRARY)
-    from tiffin.gpu.doctor.nvml import Nvml
-
     assert not machine(without=gone, nvml=Nvml(error="no such file")).has_gpu
     assert machine(without=gone, nvml=Nvml(loaded=True, error="not loaded", code=9)).has_gpu
 
