@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from tiffin.errors import Error
+from tiffin.frameworks.memory import Peaks
 from tiffin.messages.link import Batch, Failure, LinkMessage, Open, Ran, Reply
 from tiffin.worker.context import Run, current_run
 from tiffin.worker.failures import bad_output, failure, log_failure, method_failure
@@ -28,7 +29,7 @@ class JoinedRun:
 
     Args:
         method, session, batch: what runs, for whom. received: when it came (monotonic). wait: runs an awaitable on the event loop
-            and waits for it. health: judges exceptions.
+            and waits for it. health: judges exceptions. peaks: counts what runs take of device memory.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class JoinedRun:
         "_limit",
         "_method",
         "_out",
+        "_peaks",
         "_ran",
         "_received",
         "_retried",
@@ -49,7 +51,7 @@ class JoinedRun:
     )
 
     def __init__(
-        self, method: Method, session: Session, batch: Batch, received: float, wait: Await, health: Health
+        self, method: Method, session: Session, batch: Batch, received: float, wait: Await, health: Health, peaks: Peaks
     ) -> None:
         self._method = method
         self._session = session
@@ -57,6 +59,7 @@ class JoinedRun:
         self._received = received
         self._wait = wait
         self._health = health
+        self._peaks = peaks
         self._out: list[LinkMessage] = []
         self._rows = 0
         self._split_s = 0.0
@@ -136,22 +139,28 @@ class JoinedRun:
         if len(counts) == 1 and counts[0] > limit:
             parts = row_parts(method.spec, arguments, counts[0], limit)
             split = method.codec.split  # checks that a part's result has the part's rows
-            return join_parts([split(self._once(run, part), [size])[0] for part, size in parts], method.spec.batch_dim)
-        return self._once(run, arguments)
+            return join_parts(
+                [split(self._once(run, part, size), [size])[0] for part, size in parts], method.spec.batch_dim
+            )
+        return self._once(run, arguments, sum(counts))
 
-    def _once(self, run: Run, arguments: dict[str, Any]) -> Any:
+    def _once(self, run: Run, arguments: dict[str, Any], rows: int) -> Any:
+        """Call the method with rows that run at once."""
         method = self._method
-        if not method.tracked:
-            result = method.call(arguments)
-            return self._wait(result) if method.spec.kind == "async" else result
-        token = current_run.set(run)
+        token = current_run.set(run) if method.tracked else None
+        base = self._peaks.before()
         try:
             if method.context is not None:
                 arguments[method.spec.context] = method.context(run)
             result = method.call(arguments)
-            return self._wait(result) if method.spec.kind == "async" else result
+            if method.spec.kind == "async":
+                result = self._wait(result)
         finally:
-            current_run.reset(token)
+            if token is not None:
+                current_run.reset(token)
+        if base >= 0:
+            self._peaks.after(base, method.spec.name, rows)
+        return result
 
     def _answer(self, members: Sequence[Open], result: Any, counts: Sequence[int]) -> None:
         """Split the result and encode each member's part."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from tiffin.frameworks.memory import Peaks, held
 from tiffin.link.ends import LinkClosed, WorkerEnd
 from tiffin.messages.link import (
     Batch,
@@ -67,7 +68,8 @@ class Worker:
         self._async: AsyncLane | None = None
         self._streams: StreamLane | None = None
         self._health = Health(leave)
-        self._heart = Heart(self.session, self._backlog_s)
+        self._peaks = Peaks()
+        self._heart = Heart(self.session, self._backlog_s, self._peaks)
         self._reader = threading.Thread(target=self._read, name="tiffin-reader", daemon=True)
 
     def session(self) -> Session | None:
@@ -103,7 +105,7 @@ class Worker:
         for hook in hosted.startup:
             self._hook(hook)
         self._streams = StreamLane(hosted, hosted.spec.streams, self._health)
-        self._compute = ComputeLane(Runner(hosted, self._wait, self._health), hosted.spec.threads)
+        self._compute = ComputeLane(Runner(hosted, self._wait, self._health, self._peaks), hosted.spec.threads)
 
     def serve(self, load_s: float) -> None:
         """Say Ready and work, as the first compute thread, until `stop`; then run the shutdown hooks."""
@@ -111,7 +113,7 @@ class Worker:
         if compute is None or hosted is None:
             raise RuntimeError("Worker.serve before Worker.prepare")
         with self._lock:
-            self._ready = Ready(load_s)
+            self._ready = Ready(load_s, held())
             session = self._session
         if session is not None:
             session.send([self._ready])

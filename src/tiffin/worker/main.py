@@ -16,6 +16,7 @@ import traceback
 from types import FrameType
 
 from tiffin.errors import UsageError
+from tiffin.frameworks.memory import Limits
 from tiffin.link.ends import WorkerEnd
 from tiffin.link.socket_end import connect_worker
 from tiffin.messages.link import PROTOCOL, Hello, Welcome
@@ -39,7 +40,12 @@ def main() -> int:
     worker.start()
     started = time.perf_counter()
     try:
-        worker.prepare(host(load_service(setup.target, setup.app_dir), worker.session, digest=setup.digest))
+        service = load_service(setup.target, setup.app_dir)
+        limits = Limits(setup.memory)
+        limits.apply()  # where the module has imported a framework; one that is first imported in __init__ is met below
+        hosted = host(service, worker.session, digest=setup.digest)
+        limits.apply()
+        worker.prepare(hosted)
     except OtherSpec as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_OTHER_SPEC

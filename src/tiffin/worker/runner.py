@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tiffin.errors import Error, Failed
+from tiffin.frameworks.memory import Peaks
 from tiffin.messages.link import Batch, LinkMessage, Open, Ran, Reply
 from tiffin.worker.context import Run, current_run
 from tiffin.worker.failures import bad_output, failure, log_failure, method_failure
@@ -27,13 +28,14 @@ class Runner:
 
     Args:
         hosted: the loaded service. wait: runs an awaitable on the event loop and waits for it (batchable `async def`).
-        health: judges exceptions.
+        health: judges exceptions. peaks: counts what joined batches take of device memory.
     """
 
-    def __init__(self, hosted: Hosted, wait: Await, health: Health) -> None:
+    def __init__(self, hosted: Hosted, wait: Await, health: Health, peaks: Peaks) -> None:
         self._methods = hosted.methods
         self._wait = wait
         self._health = health
+        self._peaks = peaks
 
     def run(self, session: Session, batch: Batch, received: float) -> None:
         """Run a batch and send all answers.
@@ -43,7 +45,7 @@ class Runner:
         """
         method = self._methods[batch.method]
         if method.spec.batchable:
-            JoinedRun(method, session, batch, received, self._wait, self._health).run()
+            JoinedRun(method, session, batch, received, self._wait, self._health, self._peaks).run()
         else:
             self._frame(method, session, batch, received)
 
