@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 CASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test long check types imports format unit wire process coverage bench clean
+.PHONY: help demo quick test long check types imports format unit wire process coverage gpu bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -19,12 +19,12 @@ quick: $(VENV)/.dev ## under a minute: ruff, the import contract, the unit and w
 	@$(MAKE) --no-print-directory imports
 	@$(BIN)/python -m pytest -q tests/unit tests/wire
 
-test: $(VENV)/.dev $(VENV)/.torch ## all checks and all three rings (what CI runs)
+test: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow ## all checks and all three rings (what CI runs)
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest tests/unit tests/wire tests/process -rs
 	@$(MAKE) --no-print-directory coverage
 
-long: $(VENV)/.dev $(VENV)/.torch ## the slow cases, resumable, results in docs/results (make long CASE=name for one)
+long: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow ## the slow cases, resumable, results in docs/results (make long CASE=name for one)
 	@$(BIN)/python scripts/long.py $(CASE)
 
 check: $(VENV)/.dev ## formatting, lint, both type checkers, the import contract
@@ -51,6 +51,10 @@ coverage: $(VENV)/.dev ## branch coverage of the scheduler's room, 95 % or it fa
 	@$(BIN)/coverage run --source=tiffin.batching -m pytest -q tests/unit/batching
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --fail-under=95
 
+gpu: $(VENV)/.dev $(VENV)/.torch ## the tests and the benchmark that need a GPU (they skip where there is none)
+	@$(BIN)/python -m pytest -rs -m gpu tests
+	@$(BIN)/python benchmarks/gpu.py
+
 bench: $(VENV)/.dev $(VENV)/.torch ## Tiffin against its peers, interleaved; writes the table and the chart in docs/
 	@$(BIN)/python benchmarks/run.py
 
@@ -70,3 +74,8 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/.torch: scripts/install_torch.py | $(BIN)/python
 	@$(BIN)/python scripts/install_torch.py && touch $@
+
+$(VENV)/.tensorflow: | $(BIN)/python
+	@echo "Installing TensorFlow (274 MB, the CPU build)"
+	@$(PIP) install 'tensorflow-cpu>=2.16' || echo "warning: pip could not install TensorFlow; its tests will skip" >&2
+	@touch $@

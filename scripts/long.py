@@ -50,6 +50,22 @@ CASES = (
         ("tests/process", "-m", "long", "-k", "kill_front"),
     ),
     Case(
+        "oom",
+        "a device with room for 8 rows under a minute of load: no failed call, the limit learned and kept",
+        ("tests/process/test_device_memory.py", "-m", "long", "-k", "starve"),
+    ),
+    Case(
+        "sticky",
+        "a device that dies 20 times under load: its worker is replaced, no failed call",
+        ("tests/process/test_device_memory.py", "-m", "long", "-k", "die"),
+    ),
+    Case(
+        "placement-properties",
+        "no device and no byte given twice, never more than is free, in 20,000 made-up machines",
+        ("tests/unit/gpu/test_plan_properties.py", "--timeout=1700"),
+        environment={"HYPOTHESIS_PROFILE": "long"},
+    ),
+    Case(
         "scheduler-properties",
         "no call lost, answered twice or held past its deadline, in 10,000 random orders of events",
         ("tests/unit/batching/test_any_order.py", "--timeout=1700"),

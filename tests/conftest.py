@@ -75,6 +75,8 @@ def missing(marker: str) -> str | None:
     """Return why a test with this marker cannot run here, or None."""
     if marker == "torch" and importlib.util.find_spec("torch") is None:
         return "PyTorch is not installed (make test installs it)"
+    if marker == "tensorflow" and importlib.util.find_spec("tensorflow") is None:
+        return "TensorFlow is not installed (make test installs it)"
     if marker == "gpu" and not Path("/dev/nvidiactl").exists():
         return "this machine has no NVIDIA device"
     if marker == "browser" and not (shutil.which("chromium") and shutil.which("chromedriver")):
@@ -91,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # The slow cases bring a limit of their own.
             if item.get_closest_marker("timeout") is None and not config.getoption("--long"):
                 item.add_marker(pytest.mark.timeout(TIMEOUTS_S[ring]))
-        for marker in ("torch", "gpu", "browser"):
+        for marker in ("torch", "tensorflow", "gpu", "browser"):
             reason = missing(marker) if item.get_closest_marker(marker) else None
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))

@@ -21,10 +21,12 @@ from tiffin.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
+    from tiffin.frameworks import onnx, tensorflow, torch
     from tiffin.gpu.device import device
     from tiffin.server.inline import serve
 
 _LATER = {"device": "tiffin.gpu.device", "serve": "tiffin.server.inline"}
+_ROOMS = ("onnx", "tensorflow", "torch")  # of tiffin.frameworks; the libraries are imported by what is called there
 
 __all__ = [
     "ContentType",
@@ -39,12 +41,18 @@ __all__ = [
     "device",
     "on_shutdown",
     "on_startup",
+    "onnx",
     "serve",
     "service",
+    "tensorflow",
+    "torch",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        room = globals()[name] = importlib.import_module(f"tiffin.frameworks.{name}")
+        return room
     home = _LATER.get(name)
     if home is None:
         raise AttributeError(f"module 'tiffin' has no attribute {name!r}")

@@ -85,3 +85,42 @@ class Faulty:
             os._exit(0)
         os.kill(os.getpid(), 9)
         return 0
+
+
+def _exceptions() -> tuple[type[Exception], type[Exception]]:
+    """Return PyTorch's own exceptions, where it is installed: memory ran out, and the device is dead."""
+    try:
+        import torch
+    except ImportError:
+        return type("OutOfMemoryError", (RuntimeError,), {}), RuntimeError
+    return torch.OutOfMemoryError, torch.AcceleratorError
+
+
+OutOfMemory, Dead = _exceptions()
+
+
+@tiffin.service
+class Scarce:
+    """A made-up device with room for eight rows, that dies when it is told to."""
+
+    @tiffin.api(batchable=True, max_batch_size=64)
+    def total(self, x: Annotated[np.ndarray, tiffin.Shape(None, 4), tiffin.DType("float64")]) -> np.ndarray:
+        """Return the sum of each row; note the rows of every run."""
+        with Path(os.environ["SCARCE_NOTES"]).open("a", encoding="utf-8") as notes:
+            notes.write(f"{len(x)} {time.monotonic()}\n")
+        time.sleep(0.001)
+        if len(x) > 8:
+            raise OutOfMemory(f"CUDA out of memory. Tried to allocate for {len(x)} rows.")
+        sums: np.ndarray = x.sum(axis=1)
+        return sums
+
+    @tiffin.api(batchable=True, max_batch_size=64)
+    def fragile(self, x: Annotated[np.ndarray, tiffin.Shape(None, 4), tiffin.DType("float64")]) -> np.ndarray:
+        """Return the sum of each row, until the file of that name is there: then the device dies, once; on a -1 always."""
+        time.sleep(0.001)
+        fuse = Path(os.environ["SCARCE_FUSE"])
+        if (x == -1).any() or fuse.exists():
+            fuse.unlink(missing_ok=True)
+            raise Dead("CUDA error: device-side assert triggered")
+        sums: np.ndarray = x.sum(axis=1)
+        return sums

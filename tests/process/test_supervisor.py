@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tiffin.testing.devices import FakeDevices
 
 RUN = """
 import sys
@@ -322,22 +323,16 @@ def test_device_cpu_is_the_way_out(start):
     assert server.stop() == 0
 
 
-def test_a_worker_sees_its_own_device_only(start, tmp_path):
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler (cc) to build the made-up driver with")
-    source = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml.c"
-    library = tmp_path / "driver" / "libnvidia-ml.so.1"
-    library.parent.mkdir()
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", library, source], check=True)
+def test_a_worker_sees_its_own_device_only(start):
     code = SERVICE.replace("@tiffin.service\n", "@tiffin.service(resources={'gpu': 1}, workers=2)\n")
-    server = start(code, env={"LD_LIBRARY_PATH": str(library.parent), "FAKE_NVML_GPUS": "2"}).ready()
-    assert "worker 0 of Svc: GPU 0 NVIDIA Fake 80GB (pid " in server.log
-    assert "worker 1 of Svc: GPU 1 NVIDIA Fake 80GB (pid " in server.log
-    answer = server.call("/where")
-    assert answer["device"] == "cuda:0"
-    assert re.fullmatch(r"GPU-0000000[01]-[0-]+", answer["visible"])
-    assert server.stop() == 0
+    with FakeDevices(2) as devices:
+        server = start(code, env=devices.env).ready()
+        assert "worker 0 of Svc: GPU 0 NVIDIA Fake 80GB (pid " in server.log
+        assert "worker 1 of Svc: GPU 1 NVIDIA Fake 80GB (pid " in server.log
+        answer = server.call("/where")
+        assert answer["device"] == "cuda:0"
+        assert re.fullmatch(r"GPU-0000000[01]-[0-]+", answer["visible"])
+        assert server.stop() == 0
 
 
 def test_no_file_of_the_users_folder_stands_in_for_a_library_of_the_front(start, tmp_path):

@@ -22,8 +22,11 @@ NAMES = [
     "device",
     "on_shutdown",
     "on_startup",
+    "onnx",
     "serve",
     "service",
+    "tensorflow",
+    "torch",
 ]
 
 

@@ -25,6 +25,7 @@ class Batch:
         clock: since when its run limit counts; later than `started` where calls of a frame were answered since.
         limit_s: its run limit. left: members not answered. seen: `left` at the last tick.
         solo: nothing may be staged behind it. exclusive: nothing else may run on its worker.
+        row_limit: rows that may run at once, 0 for what the method says.
         recalling: a Recall is out. aborted: when an Abort for breaking the run limit went out. overran: a Kill for that.
     """
 
@@ -40,6 +41,7 @@ class Batch:
         "overran",
         "predicted",
         "recalling",
+        "row_limit",
         "rows",
         "seen",
         "solo",
@@ -64,6 +66,7 @@ class Batch:
         self.limit_s = limit
         self.left = self.seen = len(calls)
         self.solo = False
+        self.row_limit = 0
         self.exclusive = False
         self.recalling = False
         self.aborted: float | None = None

@@ -43,8 +43,7 @@ class Giving(Books):
                 self._give_alone(now, best, lane.alone, out)
                 continue
             method = lane.choose()
-            method.recover(now)
-            room = method.room
+            room = method.room_now(now)
             if free > 1:
                 room = min(room, -(-method.queued_rows // free))
             if not method.batchable and method.queued_rows >= TWO_FRAMES:
@@ -70,8 +69,7 @@ class Giving(Books):
                         soonest = start_in
             if best is None:
                 return
-            method.recover(now)
-            room = method.room
+            room = method.room_now(now)
             if method.batchable:
                 if soonest > self._transfer_s and method.queued_rows < room:
                     return
@@ -168,6 +166,8 @@ class Giving(Books):
         lane.queued_s = lane.queued_s - cost if lane.queued or lane.alone.live else 0.0
         batch = Batch(number, worker, method, calls, rows, method.predict(rows))
         batch.solo = solo
+        if method.limits:
+            batch.row_limit = method.row_limit(now, calls)
         method.recent_rows = rows
         if exclusive:
             batch.exclusive = worker.exclusive = True
@@ -177,7 +177,7 @@ class Giving(Books):
         worker.put(now, lane.number, batch)
         if batch.started is None:
             self._staged += 1
-        out.append(Dispatch(worker.id, number, method.index, ids, calls[0].attempts))
+        out.append(Dispatch(worker.id, number, method.index, ids, calls[0].attempts, batch.row_limit))
 
     def _recall_waiting(self, now: float, out: list[Instruction]) -> None:
         """Call staged batches back that would wait long while another worker could run them.

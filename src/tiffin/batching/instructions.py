@@ -11,13 +11,17 @@ from tiffin.errors import Code
 
 
 class Dispatch(msgspec.Struct):
-    """Send these calls of one method to a worker as one batch. `attempt` holds for every member (1 for the first)."""
+    """Send these calls of one method to a worker as one batch.
+
+    `attempt` holds for every member (1 for the first); `limit`: rows that may run at once, 0 for what the method says.
+    """
 
     worker: int
     batch: int
     method: int
     calls: list[int]
     attempt: int = 1
+    limit: int = 0
 
 
 class Recall(msgspec.Struct):

@@ -6,7 +6,9 @@ Owns the order of waiting calls and the fairness among methods; never knows a wo
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
+from tiffin.batching.limits import RowLimits, bucket_of
 from tiffin.batching.policy import QUEUED, MethodPolicy, Ticket
 from tiffin.batching.profile import Profile
 
@@ -72,7 +74,7 @@ class Method:
         room: most rows of a batch now (batchable), or most calls of a frame.
         unit_s: predicted seconds of one row in a full batch. full_s: of a full batch, or of one call if unbatchable.
         inner, outer: waiting sub-calls, and calls from outside. queued, queued_rows: both together.
-        recent_rows: rows of its latest batch.
+        recent_rows: rows of its latest batch. limits: how many rows fit into memory, where workers have found out.
         tag: compute seconds it was given, in the lane's virtual time: the smallest is served next.
     """
 
@@ -83,6 +85,7 @@ class Method:
         "index",
         "inner",
         "lane",
+        "limits",
         "max_latency_s",
         "outer",
         "policy",
@@ -105,6 +108,7 @@ class Method:
         self._rows = policy.max_rows if policy.batchable else 1
         self._halved_until = 0.0
         self.room = self._rows
+        self.limits = RowLimits(self._rows)
         self.profile = Profile(self._rows)
         self.unit_s = 0.0
         self.full_s = 0.0
@@ -129,18 +133,28 @@ class Method:
         if split_s > SPLIT_SHARE * compute_s:
             self.room = max(1, self.room // 2)
             self._halved_until = now + HALVED_S
-        self.full_s = profile.predict(self.room)
-        self.unit_s = self.full_s / self.room
+        room = min(self.room, self.limits.least)
+        self.full_s = profile.predict(room)
+        self.unit_s = self.full_s / room
 
     def predict(self, rows: int) -> float:
         """Return the predicted seconds for `rows` rows, or for so many calls of an unbatchable method; 0 if unknown."""
         return self.profile.predict(rows) if self.batchable else self.unit_s * rows
 
-    def recover(self, now: float) -> None:
-        """Lift a halved limit whose time is over."""
-        if self._halved_until and now >= self._halved_until:
+    def room_now(self, now: float) -> int:
+        """Return most rows of the batch that the call which is served next will be in (unbatchable: calls of a frame)."""
+        if self._halved_until and now >= self._halved_until:  # its time is over
             self._halved_until = 0.0
             self.room = self._rows
+        if self.limits:
+            head = self.head()
+            if head is not None:
+                return min(self.room, self.limits.of(now, bucket_of(head)))
+        return self.room
+
+    def row_limit(self, now: float, calls: Sequence[Ticket]) -> int:
+        """Return how many rows of a batch of these calls may run at once, 0 where nothing was learned."""
+        return self.limits.of(now, max(map(bucket_of, calls))) if self.limits else 0
 
     def head(self) -> Ticket | None:
         """Return the call that is served next."""
@@ -167,6 +181,8 @@ class Method:
                 if ticket.state != QUEUED:
                     entries.popleft()
                     continue
+                if self.limits:  # a larger row than those before may leave less room
+                    room = min(room, self.limits.of(now, bucket_of(ticket)))
                 if calls and (rows + ticket.rows > room or not ticket.idempotent):
                     return calls
                 entries.popleft()

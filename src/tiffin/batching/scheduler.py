@@ -12,6 +12,7 @@ from tiffin.batching.capacity import ABORT_GRACE_S, Batch, Worker
 from tiffin.batching.deaths import BLAMED, DownCause, verdict
 from tiffin.batching.giving import Giving
 from tiffin.batching.instructions import Abort, Expire, Instruction, Kill, Reject
+from tiffin.batching.limits import bucket_of
 from tiffin.batching.policy import DONE, QUEUED, SENT, Slots, Ticket
 from tiffin.errors import Code
 
@@ -177,20 +178,29 @@ class Scheduler(Giving):
         self._count_capacity()
         return out
 
-    def finished(self, now: float, worker: int, batch: int, compute_s: float, rows: int, split_s: float) -> None:
+    def finished(
+        self, now: float, worker: int, batch: int, compute_s: float, rows: int, split_s: float, fits: int = 0
+    ) -> None:
         """Note that a batch is over: its slot is free and its method's profile learns.
 
         Args:
             now: the time.
             worker, batch: ids; unknown ones are ignored.
             compute_s: how long it took. rows: rows that ran. split_s: part of it spent on bisection.
+            fits: rows at once that memory sufficed for, where it did not for more; 0 where it sufficed.
         """
         over = self._batches.get(batch)
         if over is None or over.worker.id != worker:
             return
         self._release(now, over)
-        if rows > 0 and over.aborted is None:
-            over.method.observe(now, compute_s, rows, split_s)
+        method = over.method
+        if fits:
+            method.limits.learn(now, max(map(bucket_of, over.calls)), fits)
+        elif rows > 0 and over.aborted is None:
+            method.observe(now, compute_s, rows, split_s)
+            if method.limits:
+                at_once = min(rows, over.row_limit or rows)
+                method.limits.held(now, max(map(bucket_of, over.calls)), at_once)
         if over.left:
             for ticket in over.waited_for():
                 self._end(ticket)
@@ -259,6 +269,10 @@ class Scheduler(Giving):
         """Seconds that a new compute call would wait, as far as is known."""
         lane = self._lanes[0]
         return (lane.queued_s + lane.running_s) / max(1, lane.slots)
+
+    def row_limits(self) -> dict[str, int]:
+        """Return, for methods that ran out of memory, the least rows at once that were learned."""
+        return {method.policy.name: method.limits.least for method in self._methods if method.limits}
 
     def backlog_s(self, worker: int) -> float:
         """Return the predicted compute of what a worker has; 0 for an unknown one."""

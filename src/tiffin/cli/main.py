@@ -18,6 +18,8 @@ from tiffin.version import VERSION
 
 COMMANDS = {
     "serve": "Serve a service over HTTP.",
+    "gpus": "Show the GPUs, what they do now, and which workers sit where.",
+    "doctor": "Find what keeps services from using the GPUs, and how to mend it.",
     "config": "Show the settings and where they come from.",
     "version": "Show the version of Tiffin, Python and the platform.",
 }

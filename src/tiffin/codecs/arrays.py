@@ -269,8 +269,14 @@ def inner_hook(cls: type, value: Any) -> Any:
 
 
 def as_array(value: Any) -> Array:
-    """Return an array, or what can become one (a tensor on the CPU), in C order."""
+    """Return an array, or what can become one (a tensor on any device), in C order; bfloat16, which numpy has not, as float32."""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
     array: Array = np.asarray(value)
+    if array.dtype.name == "bfloat16":  # of ml_dtypes, as TensorFlow gives it
+        array = array.astype(np.float32)
     return np.ascontiguousarray(array).reshape(array.shape)
 
 

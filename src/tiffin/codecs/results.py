@@ -53,7 +53,7 @@ class ResultCodec:
         try:
             if accept == _JSON and not self._name:
                 return (_json(value), _JSON, "")
-            return self._encode_as(value, accept)
+            return self._encode_as(on_host(value), accept)
         except Error:
             raise
         except Exception as error:  # wall: the user's own types write themselves here
@@ -90,6 +90,7 @@ class ResultCodec:
             Error: BAD_OUTPUT: not as many rows as went in.
         """
         ends = list(accumulate(counts))
+        result = on_host(result)
         return self._split(result, [*zip([0, *ends], ends, strict=False)], ends[-1] if ends else 0)
 
     def _split(self, result: Any, spans: list[tuple[int, int]], total: int) -> list[Any]:
@@ -149,6 +150,7 @@ class ResultCodec:
         Raises:
             Error: BAD_OUTPUT: not as many rows as went in; nobody has an answer.
         """
+        result = on_host(result)
         plain = not any(accept > 0 for accept in accepts) and not self._name
         if plain and self.method.batch_dim == 0 and hasattr(result, "tolist") and getattr(result, "shape", None):
             # All rows become Python objects at once: many small conversions would cost several times as much.
@@ -244,12 +246,31 @@ def _length(part: Any) -> int:
     return len(part) if shape is None else int(shape[0])
 
 
+def on_host(value: Any) -> Any:
+    """Return a value whose tensors are where they can be written: on the CPU, without gradients, in one copy each.
+
+    Args:
+        value: a tensor, or a dict or tuple of columns; anything else is returned as it is.
+    """
+    if _is_dict(value):
+        return {key: on_host(part) for key, part in value.items()}
+    if _is_tuple(value) and type(value) is tuple:
+        return tuple(on_host(part) for part in value)
+    tensor: Any = value
+    if hasattr(tensor, "detach") and hasattr(tensor, "cpu"):  # PyTorch
+        return tensor.detach().cpu()
+    if hasattr(tensor, "numpy") and hasattr(tensor, "shape") and not hasattr(tensor, "tolist"):  # TensorFlow
+        return tensor.numpy()
+    return tensor
+
+
 def _plain(value: Any) -> Any:
     """Return what msgspec can write instead of a value that it does not know (JSON and msgpack).
 
     Raises:
         TypeError: nobody knows how to write it.
     """
+    value = on_host(value)
     if hasattr(value, "tolist"):  # numpy, torch, pandas' series, jax
         return value.tolist()
     if isinstance(value, str | bytes | int | float):  # subclasses, such as torch.__version__

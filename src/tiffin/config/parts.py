@@ -78,6 +78,10 @@ class WorkersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Count | None, Meta(description="Worker processes per service; none: what the service says, else 1.")
     ] = None
     device: Annotated[str, doc("auto, cpu, cuda, or GPU numbers such as 0,1.")] = "auto"
+    placement: Annotated[
+        Literal["spread", "pack"],
+        doc("Where workers go that say how much GPU memory they need: spread over all GPUs, or packed onto few."),
+    ] = "spread"
     beat_s: Annotated[Seconds, doc("Pause between two signs of life.")] = 0.5
     frozen_s: Annotated[Seconds, doc("No sign of life and no CPU gained for so long: no new work.")] = 2.0
     kill_s: Annotated[Seconds, doc("No sign of life and no CPU gained for so long: killed.")] = 5.0

@@ -283,7 +283,7 @@ class Engine:
                 )
             )
         handle.batches[order.batch] = order.method
-        handle.out.append(Batch(order.batch, order.method, members))
+        handle.out.append(Batch(order.batch, order.method, members, order.limit))
 
     # -- the end of a call -------------------------------------------------------------------------------------------------
 
@@ -346,10 +346,10 @@ class Engine:
         method = handle.batches.pop(ran.batch, -1)
         if method < 0:
             return
-        state.scheduler.finished(self._clock(), handle.id, ran.batch, ran.compute_s, ran.rows, ran.split_s)
-        state.metrics.batch(method, ran.rows, ran.compute_s)
-        if handle.leases:
-            handle.release(ran.batch)
+        now = self._clock()
+        state.scheduler.finished(now, handle.id, ran.batch, ran.compute_s, ran.rows, ran.split_s, ran.fits)
+        state.metrics.batch(method, ran.rows, ran.compute_s, no_memory=ran.fits > 0)
+        handle.ran(method, ran)
         self.touch(state)
 
     def _from_worker_seldom(self, handle: WorkerHandle, message: LinkMessage) -> None:

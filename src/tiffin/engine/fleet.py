@@ -81,6 +81,7 @@ class Fleet:
         self._metrics: dict[str, ServiceMetrics] = {}
         self._retiring: list[Generation] = []
         self._epochs: dict[int, int] = {}
+        self._devices: dict[int, tuple[int, tuple[str, ...]]] = {}
         self._lost: dict[WorkerHandle, float] = {}
         self.generation: Generation | None = None
         self.handles: dict[int, WorkerHandle] = {}
@@ -105,12 +106,13 @@ class Fleet:
     def beat(self, handle: WorkerHandle, message: Beat) -> None:
         """A sign of life."""
         handle.beat(self._clock(), message.cpu_s)
+        handle.holds(message)
         if handle.state is WorkerState.FROZEN:
             self._freeze(handle, False)
 
     def ready(self, handle: WorkerHandle, message: Ready) -> None:
         """The worker has loaded its service."""
-        handle.state = WorkerState.READY
+        handle.loaded(message)
         self._join(handle)
         self._tell(WorkerReady(handle.id, handle.hello.epoch, message.load_s))
 
@@ -140,6 +142,15 @@ class Fleet:
     def worker_started(self, message: WorkerStarted) -> None:
         """A process was started: an older one with this number must not answer any more."""
         self._epochs[message.worker] = message.epoch
+        self._devices[message.worker] = (message.generation, message.uuids)
+
+    def devices_of(self, worker: int) -> tuple[str, ...]:
+        """Return the uuids of the devices that a worker sees; empty on the CPU, and within this process."""
+        return self._devices.get(worker, (0, ()))[1]
+
+    def uuids(self) -> set[str]:
+        """Return the devices of all workers, also of those that are being replaced."""
+        return {uuid for _generation, uuids in self._devices.values() for uuid in uuids}
 
     def worker_died(self, message: WorkerDied) -> None:
         """The supervisor reaped the process: what it had runs again or fails."""
@@ -209,6 +220,8 @@ class Fleet:
             if self.generation.number == number:
                 return
             self._retiring.append(self.generation)
+            oldest = self._retiring[0].number
+            self._devices = {id: one for id, one in self._devices.items() if one[0] >= oldest}
         self.generation = Generation(number, application, self._config.traffic, self._metrics)
         for handle in list(self.handles.values()):
             if handle.service is None:

@@ -140,7 +140,7 @@ class Ran(msgspec.Struct, array_like=True, tag=9):
     Attributes:
         compute_s: time in the method, decode and encode. rows: rows that ran. split_s: part of compute_s spent on bisection after
             an exception.
-        fits: most rows that ran at once, where more of this batch ran out of memory; 0 where nothing did.
+        fits: rows at once that memory sufficed for, where it did not for more of this batch; 0 where it sufficed.
     """
 
     batch: int

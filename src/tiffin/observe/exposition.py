@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, cast
 
-from tiffin.observe.metrics import GAUGES, Histogram, MethodMetrics, Registry, ServiceMetrics
+from tiffin.observe.metrics import COUNTERS, GAUGES, Histogram, MethodMetrics, Reading, Registry, ServiceMetrics
 from tiffin.version import VERSION
 
 if TYPE_CHECKING:
-    from prometheus_client.core import HistogramMetricFamily, Metric
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 _BY_METHOD = ("service", "method")
 _OPENMETRICS = "application/openmetrics-text"
@@ -59,7 +59,7 @@ class _Collector:
             services.insert(0, self._registry.edge)
         yield from _counters(services)
         yield from _histograms(services)
-        yield from _gauges(self._registry)
+        yield from _read_at_the_look(self._registry)
         yield _build_info()
 
 
@@ -75,15 +75,20 @@ def _counters(services: list[ServiceMetrics]) -> Iterator[Metric]:
     restarts = CounterMetricFamily(
         "tiffin_worker_restarts", "Workers that were lost and are replaced, by cause.", labels=["service", "cause"]
     )
+    no_memory = CounterMetricFamily(
+        "tiffin_out_of_memory", "Batches for which memory did not suffice at once.", labels=_BY_METHOD
+    )
     for service in services:
         for method, numbers in service.by_method.items():
             for code, count in service.codes(numbers).items():
                 calls.add_metric([service.service, method, code], count)
+            if _ran(numbers):
+                no_memory.add_metric([service.service, method], numbers.no_memory)
         if service.methods:
             retries.add_metric([service.service], service.retries[0])
             for cause, count in service.restarts.items():
                 restarts.add_metric([service.service, cause], count)
-    yield from (calls, retries, restarts)
+    yield from (calls, retries, restarts, no_memory)
 
 
 def _histograms(services: list[ServiceMetrics]) -> Iterator[Metric]:
@@ -116,15 +121,21 @@ def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram)
     family.add_metric(labels, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.total)
 
 
-def _gauges(registry: Registry) -> Iterator[Metric]:
-    from prometheus_client.core import GaugeMetricFamily
+def _read_at_the_look(registry: Registry) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+    for name, read in sorted(registry.counters.items()):
+        meaning, labels = COUNTERS[name]
+        yield _filled(CounterMetricFamily(name, meaning, labels=labels), read())
     for name, read in sorted(registry.gauges.items()):
         meaning, labels = GAUGES[name]
-        family = GaugeMetricFamily(name, meaning, labels=labels)
-        for values, value in sorted(read().items()):
-            family.add_metric(list(values), value)
-        yield family
+        yield _filled(GaugeMetricFamily(name, meaning, labels=labels), read())
+
+
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, samples: Reading) -> Metric:
+    for values, value in sorted(samples.items()):
+        family.add_metric(list(values), value)
+    return family
 
 
 def _build_info() -> Metric:

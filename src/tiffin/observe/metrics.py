@@ -32,15 +32,42 @@ _APP_OTHER_COLUMN: Final = len(_SYSTEM) + APP_CODES
 _OTHER_COLUMN: Final = _APP_OTHER_COLUMN + 1
 _COLUMNS: Final = _OTHER_COLUMN + 1
 
+_GPU: Final = ("uuid", "device", "name")
+
 # Gauges are read when somebody looks: name → meaning, label names.
 GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "tiffin_in_flight": ("Calls that were accepted and have not ended.", ("service", "method")),
+    "tiffin_batch_limit_rows": (
+        "Rows of a batch that fit into memory at once, for methods that ran out of it; the least of all sizes of rows.",
+        ("service", "method"),
+    ),
     "tiffin_queued_calls": ("Calls that wait for a worker.", ("service",)),
     "tiffin_queued_bytes": ("Payload bytes of calls that wait for a worker.", ("service",)),
     "tiffin_workers": ("Worker processes by state.", ("service", "state")),
     "tiffin_http_connections": ("Open HTTP connections.", ()),
     "tiffin_arena_used_bytes": ("Bytes of the shared arena that hold payloads.", ()),
     "tiffin_ready": ("1 while the readiness check passes, else 0.", ()),
+    "tiffin_worker_gpu_memory_bytes": (
+        "Device memory that a worker's frameworks hold: now (used), after loading (loaded), at most in a batch (peak).",
+        ("service", "worker", "kind"),
+    ),
+    "tiffin_batch_gpu_memory_bytes": (
+        "Most device memory that a batch took, by its rows, rounded up to a power of two.",
+        ("service", "method", "rows"),
+    ),
+    "tiffin_gpu_up": ("1 while a GPU that workers sit on answers, 0 when it is lost.", _GPU),
+    "tiffin_gpu_utilization_ratio": ("Share of the last sample period in which a kernel ran on the GPU, 0 to 1.", _GPU),
+    "tiffin_gpu_memory_used_bytes": ("Memory of the GPU or the MIG slice that is in use, by anybody.", _GPU),
+    "tiffin_gpu_memory_total_bytes": ("Memory that the GPU or the MIG slice has.", _GPU),
+    "tiffin_gpu_power_watts": ("Power that the GPU draws.", _GPU),
+    "tiffin_gpu_temperature_celsius": ("Temperature of the GPU.", _GPU),
+}
+# Counters that are kept elsewhere and read in the same way; their samples' names end in _total.
+COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "tiffin_worker_busy_seconds": (
+        "Seconds that the compute lane of a worker ran methods; its rate is the busy share of the worker (of one thread).",
+        ("service", "worker"),
+    ),
 }
 
 
@@ -72,16 +99,17 @@ class MethodMetrics:
 
     Attributes:
         calls: answers by column (see `ServiceMetrics.codes`). queue_wait: seconds per call until a worker got it.
-        rows: rows per batch. compute: seconds per batch.
+        rows: rows per batch. compute: seconds per batch. no_memory: batches for which memory did not suffice at once.
     """
 
-    __slots__ = ("calls", "compute", "queue_wait", "rows")
+    __slots__ = ("calls", "compute", "no_memory", "queue_wait", "rows")
 
     def __init__(self) -> None:
         self.calls = [0] * _COLUMNS
         self.queue_wait = Histogram(SECONDS)
         self.rows = Histogram(ROWS)
         self.compute = Histogram(SECONDS)
+        self.no_memory = 0
 
 
 class ServiceMetrics:
@@ -132,9 +160,11 @@ class ServiceMetrics:
         histogram.counts[bisect_left(SECONDS, seconds)] += 1
         histogram.total += seconds
 
-    def batch(self, method: int, rows: int, compute_s: float) -> None:
-        """Count a batch that ran."""
+    def batch(self, method: int, rows: int, compute_s: float, *, no_memory: bool = False) -> None:
+        """Count a batch that ran; `no_memory`: not all of its rows fitted at once."""
         numbers = self._rows[method]
+        if no_memory:
+            numbers.no_memory += 1
         numbers.rows.observe(rows)
         numbers.compute.observe(compute_s)
 
@@ -173,13 +203,14 @@ class Registry:
 
     Attributes:
         services: by name. edge: answers given while no service is known, under no service's name.
-        gauges: readers by name, see `GAUGES`.
+        gauges, counters: readers by name, see `GAUGES` and `COUNTERS`.
     """
 
     def __init__(self) -> None:
         self.edge = ServiceMetrics("", ())
         self.services: dict[str, ServiceMetrics] = {}
         self.gauges: dict[str, Callable[[], Reading]] = {}
+        self.counters: dict[str, Callable[[], Reading]] = {}
 
     def service(self, name: str, methods: Sequence[str]) -> ServiceMetrics:
         """Return the numbers of a service with these methods; what was counted under its name before goes on."""
@@ -196,3 +227,13 @@ class Registry:
         if name not in GAUGES:
             raise KeyError(f"no gauge is named {name!r}; declare it in GAUGES")
         self.gauges[name] = read
+
+    def counter(self, name: str, read: Callable[[], Reading]) -> None:
+        """Have a counter read by `read` at each look, as `gauge` does.
+
+        Raises:
+            KeyError: the counter is not declared in `COUNTERS`.
+        """
+        if name not in COUNTERS:
+            raise KeyError(f"no counter is named {name!r}; declare it in COUNTERS")
+        self.counters[name] = read

@@ -29,7 +29,7 @@ from tiffin.server.processes import OomCount, describe_exit
 from tiffin.server.report import Report
 from tiffin.server.restarts import Restarts
 from tiffin.spec.service import Application, ServiceSpec
-from tiffin.worker.setup import EXIT_OTHER_SPEC, WorkerSetup
+from tiffin.worker.setup import EXIT_DEVICE, EXIT_OTHER_SPEC, EXIT_OUT_OF_MEMORY, WorkerSetup
 
 STOP_GRACE_S = 10.0
 
@@ -318,6 +318,10 @@ def death(status: int, asked: tuple[DeathCause, str] | None, *, oom: bool) -> tu
         status: exit status, negative: minus the signal's number. asked: cause and reason of our own kill, None for none.
         oom: the kernel's out-of-memory killer struck meanwhile.
     """
+    if status == EXIT_DEVICE:
+        return "device", "its device is lost to it"
+    if status == EXIT_OUT_OF_MEMORY:
+        return "out_of_memory", "device memory does not come back"
     by_us = status in (0, -signal.SIGKILL, -signal.SIGTERM)
     if oom and (asked is None or asked[0] == "crash"):
         return "oom_killer", "killed by the kernel: out of memory"

@@ -20,8 +20,10 @@ import msgspec
 import uvloop
 
 from tiffin.config.parts import Config
+from tiffin.engine.devices import DeviceViews
 from tiffin.engine.engine import Engine
 from tiffin.engine.views import Views
+from tiffin.gpu.monitor import Monitor
 from tiffin.link.arena import Arena
 from tiffin.link.frames import BadFrame, FrameReader, encode_frame
 from tiffin.link.front_end import LinkServer
@@ -83,6 +85,7 @@ class Front:
         access = log_access if config.log.access else None
         self.listener = Listener(config.http, config.link, self.app, self.arena, time.monotonic, access)
         self.views.register(self.registry, self.listener, self.arena)
+        DeviceViews(self.engine.fleet, Monitor()).register(self.registry)
 
     def _refused(self, method: int, code: str) -> None:
         generation = self.engine.fleet.generation

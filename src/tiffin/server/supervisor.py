@@ -12,7 +12,7 @@ import socket
 from contextlib import ExitStack
 
 from tiffin.config.parts import Config
-from tiffin.errors import PlacementError
+from tiffin.errors import UsageError
 from tiffin.gpu import inventory
 from tiffin.gpu.plan import plan
 from tiffin.messages.control import (
@@ -172,8 +172,15 @@ class Supervisor:
             self._inventory = inventory.take()
         services = described.application.services
         try:
-            planned = plan(services, self._inventory, self._config.workers, cores=usable_cores(), environ=os.environ)
-        except PlacementError as error:
+            planned = plan(
+                services,
+                self._inventory,
+                self._config.workers,
+                cores=usable_cores(),
+                affinity=os.sched_getaffinity(0),
+                environ=os.environ,
+            )
+        except UsageError as error:
             if self._current is None:
                 raise
             self._rejected(f"{error.message}\nhint: {error.hint}", error.exit_code)

@@ -89,6 +89,13 @@ def type_of(annotation: Any, where: str, mode: Mode = "validation") -> Type:
     """
     reader = _Reader(where)
     found = reader.read(annotation)
+    if mode == "validation" and not isinstance(found, ArrayType):
+        for part in walk(found):
+            if isinstance(part, ArrayType) and part.library:
+                raise reader.refuse(
+                    f"{_name(annotation)}: a tensor must be a parameter of its own, not part of another one",
+                    "annotate np.ndarray there, or make it a parameter",
+                )
     if reader.pydantic:
         return _by_pydantic(annotation, found, reader, mode)
     try:
@@ -153,7 +160,7 @@ class _Reader:
         for extra in annotation.__metadata__:
             if isinstance(extra, Shape | DType):
                 if not isinstance(found, ArrayType):
-                    raise self.refuse(f"{extra!r} describes np.ndarray, not {_name(annotation.__origin__)}")
+                    raise self.refuse(f"{extra!r} describes an array or a tensor, not {_name(annotation.__origin__)}")
                 changed = {"shape": extra.dims} if isinstance(extra, Shape) else {"dtype": self._dtype(extra.name)}
                 found = msgspec.structs.replace(found, **changed)
             elif isinstance(extra, msgspec.Meta):
@@ -223,6 +230,9 @@ class _Reader:
     def _class(self, cls: Any) -> Type:
         if _is_array(cls):
             return self._ndarray(())
+        library = _tensor_library(cls)
+        if library:
+            return ArrayType(library=library)
         if cls in _LISTS or cls is tuple:
             return ListType(item=ANY)
         if cls in _SETS:
@@ -321,10 +331,10 @@ class _Reader:
             if issubclass(annotation, pathlib.PurePath):
                 raise self.refuse(f"{annotation.__name__}: files are not taken yet", "take bytes or str")
             module = annotation.__module__.partition(".")[0]
-            if module in ("torch", "tensorflow", "jax", "jaxlib") and "Tensor" in annotation.__name__:
+            if module in ("torch", "tensorflow", "jax", "jaxlib") and annotation.__name__.endswith(("Tensor", "Array")):
                 raise self.refuse(
-                    f"{_name(annotation)}: tensors come in as np.ndarray",
-                    "annotate np.ndarray and convert it in the method (torch.from_numpy)",
+                    f"{_name(annotation)}: such arrays come in as np.ndarray, torch.Tensor or tf.Tensor",
+                    "annotate one of these and convert it in the method",
                 )
         self.pydantic = self.pydantic or _name(annotation)
         return ANY
@@ -369,6 +379,16 @@ def _plain_list(annotation: Any) -> bool:
 def _is_array(cls: Any) -> bool:
     numpy = sys.modules.get("numpy")
     return numpy is not None and cls is numpy.ndarray
+
+
+def _tensor_library(cls: type) -> Literal["", "torch", "tensorflow"]:
+    """Return whose tensor class this is, "" for anything else; libraries that the user has not loaded are not looked for."""
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if torch is not None and cls is getattr(torch, "Tensor", None):
+        return "torch"
+    if tensorflow is not None and cls is getattr(tensorflow, "Tensor", None):
+        return "tensorflow"
+    return ""
 
 
 def _name(annotation: Any) -> str:

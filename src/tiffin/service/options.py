@@ -15,12 +15,12 @@ import msgspec
 
 from tiffin.config.parts import TrafficConfig
 from tiffin.errors import SpecError
+from tiffin.spec.resources import KEYS, read_resources, read_workers
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
 _ROUTE = re.compile(r"/[A-Za-z0-9._~/-]{0,255}\Z")
 RESERVED = ("/", "/livez", "/readyz", "/healthz", "/metrics", "/docs", "/schema.json", "/openapi.json")
 WORKERS = ("per_gpu", "cpu_count")
-RESOURCES = ("gpu", "gpu_memory", "gpu_type", "cpu", "memory", "fallback", "exclusive")
 
 
 class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +83,7 @@ class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True):
         for option in ("threads", "concurrency", "streams"):
             check_count(getattr(self, option), 1, f"{where}: {option}")
         self._check_workers(where)
-        for option, known in (("resources", RESOURCES), ("traffic", TrafficConfig.__struct_fields__)):
+        for option, known in (("resources", KEYS), ("traffic", TrafficConfig.__struct_fields__)):
             given: object = getattr(self, option)
             if not isinstance(given, Mapping):
                 raise SpecError(
@@ -91,6 +91,7 @@ class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True):
                 )
             known_key(cast("Mapping[str, Any]", given), known, f"{where}: {option}")
             _check_data(cast("Mapping[str, Any]", given), f"{where}: {option}")
+        read_resources(self.resources, where)
         try:
             msgspec.convert(dict(self.traffic), TrafficConfig)
         except msgspec.ValidationError as error:
@@ -101,10 +102,7 @@ class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True):
         if workers is None or (isinstance(workers, str) and workers in WORKERS):
             return
         if isinstance(workers, list) and workers:
-            if not all(isinstance(one, dict) for one in cast("list[object]", workers)):
-                raise SpecError(
-                    f"{where}: workers={workers!r}: one dict per worker", hint='for example [{"gpus": [0, 1]}]'
-                )
+            read_workers(cast("list[object]", workers), where)
             _check_data(cast("list[object]", workers), f"{where}: workers")
         elif isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             words = ", ".join(repr(word) for word in WORKERS)

@@ -135,15 +135,17 @@ class UnionType(_Base, frozen=True, tag="union"):
 
 
 class ArrayType(_Base, frozen=True, tag="array"):
-    """A numpy array: nested lists in JSON, or `.npy`.
+    """An array: nested lists in JSON, or `.npy`.
 
     Attributes:
         dtype: numpy's name of it, little-endian ("float32"); "" for any without Python objects.
         shape: sizes of all dimensions as the method sees them, None for any size; None for any shape.
+        library: whose tensor the method gets, on the worker's device: "torch", "tensorflow"; "" for a numpy array.
     """
 
     dtype: str = ""
     shape: tuple[int | None, ...] | None = None
+    library: Literal["", "torch", "tensorflow"] = ""
 
 
 class OpaqueType(_Base, frozen=True, tag="opaque"):
@@ -214,5 +216,5 @@ def one_row(type: Type, batch_dim: int = 0) -> Type:
     if isinstance(type, ListType):
         return type.item
     if isinstance(type, ArrayType) and type.shape is not None:
-        return ArrayType(dtype=type.dtype, shape=type.shape[:batch_dim] + type.shape[batch_dim + 1 :])
+        return msgspec.structs.replace(type, shape=type.shape[:batch_dim] + type.shape[batch_dim + 1 :])
     return type

@@ -17,9 +17,9 @@ from typing import Any
 from tiffin.errors import Error, Failed
 from tiffin.messages.link import Batch, Data, End, LinkMessage, Open, Ran, Reply
 from tiffin.worker.context import Run, current_run
-from tiffin.worker.failures import failure, log_failure, method_failure
+from tiffin.worker.failures import bad_output, failure, log_failure, method_failure
+from tiffin.worker.health import Health
 from tiffin.worker.hosted import Hosted, Method
-from tiffin.worker.runner import bad_output
 from tiffin.worker.session import Session
 from tiffin.worker.streams import stream_media
 
@@ -53,9 +53,14 @@ class AsyncWindow:
 
 
 class AsyncLane:
-    """See the module."""
+    """See the module.
 
-    def __init__(self) -> None:
+    Args:
+        health: judges exceptions.
+    """
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
         self._methods: list[Method] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tiffin-loop", daemon=True)
@@ -199,6 +204,7 @@ class AsyncLane:
                 log_failure(method.spec.name, [member], error)
                 self._send(session, method_failure(stream, method.spec.name, error))
         except BaseException as error:  # wall: the user's code may raise anything, sys.exit included
+            self._health.kind(method.spec.name, [member], error)
             log_failure(method.spec.name, [member], error)
             self._send(session, method_failure(stream, method.spec.name, error))
         finally:
@@ -275,5 +281,5 @@ def _encode(method: Method, member: Open, result: Any) -> LinkMessage:
     try:
         body, media, name = method.codec.encode(result, member.accept)
     except Exception as error:  # wall: encoding calls the user's own types
-        return bad_output(member.stream, method, error)
+        return bad_output(member.stream, method.spec.name, error)
     return Reply(member.stream, body, media, name)

@@ -14,6 +14,7 @@ import msgspec
 
 from tiffin.errors import FACTS, Code, Error
 from tiffin.messages.link import Failure, Open
+from tiffin.worker.device_errors import classify
 
 _MESSAGE_LIMIT = 2_000
 _KINDS = 1_000
@@ -74,7 +75,7 @@ def method_failure(stream: int, method: str, error: BaseException) -> Failure:
     """
     if isinstance(error, Error):
         return failure(stream, error)
-    if is_out_of_memory(error):
+    if classify(error) == "out_of_memory":
         return system_failure(stream, Code.OUT_OF_MEMORY, f"method {method!r} ran out of memory: {describe(error)}")
     return system_failure(stream, Code.METHOD_FAILED, f"method {method!r} failed: {describe(error)}")
 
@@ -89,12 +90,13 @@ def describe(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an exception means that memory, of the machine or of the device, ran out.
-
-    Frameworks are known by the name of their exception, so that none has to be imported.
-    """
-    return isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+def bad_output(stream: int, method: str, error: Exception) -> Failure:
+    """Return the failure of a call whose result cannot be sent."""
+    if isinstance(error, Error):
+        return failure(stream, error)
+    return system_failure(
+        stream, Code.BAD_OUTPUT, f"method {method!r} returned what cannot be sent: {type(error).__name__}: {error}"
+    )
 
 
 def log_failure(method: str, members: Iterable[Open], error: BaseException) -> None:

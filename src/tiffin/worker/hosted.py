@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 from tiffin.codecs.media import gives
 from tiffin.errors import Error
+from tiffin.frameworks.tensors import converter
 from tiffin.spec.service import MethodSpec, ServiceSpec
+from tiffin.spec.types import ArrayType
 from tiffin.worker.context import Run
 
 Encoded = tuple[bytes, int, str]  # body, media number, the media type's name where the method fixes one
@@ -77,7 +79,7 @@ class Method:
         tracked: the current run is noted while it runs, because it may ask for it.
     """
 
-    __slots__ = ("_positional", "codec", "context", "function", "index", "spec", "stream_media", "tracked")
+    __slots__ = ("_positional", "_tensors", "codec", "context", "function", "index", "spec", "stream_media", "tracked")
 
     def __init__(
         self,
@@ -97,9 +99,18 @@ class Method:
         self.tracked = tracked or self.context is not None
         self.stream_media = gives(spec)[0] if spec.streams else -1
         self._positional = spec.whole_body
+        # Made here, not by the codec: joined rows go to the device once, and in the parts that run at once.
+        self._tensors = [
+            (param.name, converter(param.type.library))
+            for param in spec.params
+            if isinstance(param.type, ArrayType) and param.type.library
+        ]
 
     def call(self, arguments: dict[str, Any]) -> Any:
         """Call it with arguments by name."""
+        for name, convert in self._tensors:
+            if name in arguments:
+                arguments[name] = convert(arguments[name])
         if self._positional:
             return self.function(*arguments.values())
         return self.function(**arguments)

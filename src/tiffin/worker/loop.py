@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from tiffin.frameworks.memory import Peaks, held
 from tiffin.link.ends import LinkClosed, WorkerEnd
 from tiffin.messages.link import (
     Batch,
@@ -29,6 +30,7 @@ from tiffin.messages.link import (
 )
 from tiffin.worker.beat import Heart
 from tiffin.worker.compute import ComputeLane
+from tiffin.worker.health import Health, Leave
 from tiffin.worker.hosted import Hosted
 from tiffin.worker.runner import Runner
 from tiffin.worker.session import Session
@@ -50,9 +52,10 @@ class Worker:
     Args:
         connect: makes a new link, says Hello and returns the engine's Welcome; raises LinkClosed when there is no engine.
         reconnect: try again when the link is lost; else the loss is the end.
+        leave: ends the process at once, where it is ours to end; see `Health`.
     """
 
-    def __init__(self, connect: Connect, *, reconnect: bool = True) -> None:
+    def __init__(self, connect: Connect, *, reconnect: bool = True, leave: Leave | None = None) -> None:
         self._connect = connect
         self._reconnect = reconnect
         self._lock = threading.Lock()
@@ -64,7 +67,9 @@ class Worker:
         self._compute: ComputeLane | None = None
         self._async: AsyncLane | None = None
         self._streams: StreamLane | None = None
-        self._heart = Heart(self.session, self._backlog_s)
+        self._health = Health(leave)
+        self._peaks = Peaks()
+        self._heart = Heart(self.session, self._backlog_s, self._peaks)
         self._reader = threading.Thread(target=self._read, name="tiffin-reader", daemon=True)
 
     def session(self) -> Session | None:
@@ -99,8 +104,8 @@ class Worker:
         self._lanes = [method.spec.lane for method in hosted.methods]
         for hook in hosted.startup:
             self._hook(hook)
-        self._streams = StreamLane(hosted, hosted.spec.streams)
-        self._compute = ComputeLane(Runner(hosted, self._wait), hosted.spec.threads)
+        self._streams = StreamLane(hosted, hosted.spec.streams, self._health)
+        self._compute = ComputeLane(Runner(hosted, self._wait, self._health, self._peaks), hosted.spec.threads)
 
     def serve(self, load_s: float) -> None:
         """Say Ready and work, as the first compute thread, until `stop`; then run the shutdown hooks."""
@@ -108,7 +113,7 @@ class Worker:
         if compute is None or hosted is None:
             raise RuntimeError("Worker.serve before Worker.prepare")
         with self._lock:
-            self._ready = Ready(load_s)
+            self._ready = Ready(load_s, held())
             session = self._session
         if session is not None:
             session.send([self._ready])
@@ -165,7 +170,7 @@ class Worker:
         if self._async is None:
             from tiffin.worker.asynchronous import AsyncLane  # asyncio costs 20 ms and 5 MB; many services need none
 
-            self._async = AsyncLane()
+            self._async = AsyncLane(self._health)
             self._async.start()
         return self._async
 

@@ -16,10 +16,12 @@ import traceback
 from types import FrameType
 
 from tiffin.errors import UsageError
+from tiffin.frameworks.memory import Limits
 from tiffin.link.ends import WorkerEnd
 from tiffin.link.socket_end import connect_worker
 from tiffin.messages.link import PROTOCOL, Hello, Welcome
 from tiffin.service.load import load_service, user_place, user_traceback
+from tiffin.worker.health import leave_process
 from tiffin.worker.load import OtherSpec, host
 from tiffin.worker.loop import Worker
 from tiffin.worker.process import freeze_memory, settle
@@ -32,13 +34,18 @@ def main() -> int:
         setup = read_setup(os.environ)
     except UsageError as error:
         return _say(error)
-    settle(setup.service, setup.worker, setup.device, setup.life_fd)
+    settle(setup.service, setup.worker, setup.device, setup.life_fd, setup.cores)
     _log_to_stderr(f"{setup.service}/{setup.worker}")
-    worker = Worker(lambda: _connect(setup))
+    worker = Worker(lambda: _connect(setup), leave=leave_process)
     worker.start()
     started = time.perf_counter()
     try:
-        worker.prepare(host(load_service(setup.target, setup.app_dir), worker.session, digest=setup.digest))
+        service = load_service(setup.target, setup.app_dir)
+        limits = Limits(setup.memory)
+        limits.apply()  # where the module has imported a framework; one that is first imported in __init__ is met below
+        hosted = host(service, worker.session, digest=setup.digest)
+        limits.apply()
+        worker.prepare(hosted)
     except OtherSpec as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_OTHER_SPEC

@@ -17,11 +17,13 @@ import msgspec
 from tiffin.codecs.results import ResultCodec
 from tiffin.codecs.values import MethodCodec
 from tiffin.errors import Error
+from tiffin.frameworks.tensors import Convert, converter
 from tiffin.messages.link import Media
 from tiffin.service.depends import Callee
 from tiffin.spec.service import MethodSpec, Param
 from tiffin.spec.types import ANY, ArrayType, ListType, Type, one_row
 from tiffin.worker.calls import Request
+from tiffin.worker.parts import join_parts
 
 _ITERATORS = (
     collections.abc.Iterator,
@@ -50,6 +52,7 @@ class Outgoing:
             parameters=[parameter for parameter in parameters if parameter.name != method.context]
         )
         self._writer = ResultCodec(MethodSpec(name=method.name, route="/", returns=ANY))
+        self._convert: Convert | None = None
         self._reader = self._result_codec()
 
     def requests(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Request]:
@@ -87,6 +90,8 @@ class Outgoing:
         if not (method.batchable and method.one_row):
             return values[0]
         if isinstance(method.returns, ArrayType):
+            if method.returns.library:
+                return join_parts([value[None] for value in values], method.batch_dim) if values else values
             import numpy as np  # loaded already: the method's annotations name it
 
             return np.stack([np.asarray(value) for value in values], axis=method.batch_dim) if values else np.empty(0)
@@ -109,7 +114,8 @@ class Outgoing:
         if media == Media.BYTES:
             return body
         try:
-            return self._reader.decode(media, body)["result"]
+            result = self._reader.decode(media, body)["result"]
+            return result if self._convert is None else self._convert(result)
         except Error:  # a method may return what its annotation does not say; plain Python would not mind either
             return msgspec.json.decode(body) if media == Media.JSON else _loose(body)
 
@@ -125,6 +131,8 @@ class Outgoing:
                 annotation = _item(annotation)
             kind = one_row(kind, method.batch_dim)
         if isinstance(kind, ArrayType):
+            if kind.library:
+                self._convert = converter(kind.library)
             kind = ArrayType()  # shape and element type are the method's business
 
         def taker(result: Any, /) -> None: ...

@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Collection
 
-import setproctitle
+from tiffin.worker.title import introduce
 
 _PR_SET_PDEATHSIG = 1
 # A thread that wants the interpreter waits this long before it asks for it; Python's default is 5 ms. Async calls, streams and the
@@ -22,12 +23,17 @@ _PR_SET_PDEATHSIG = 1
 _SWITCH_S = 0.0005
 
 
-def settle(service: str, worker: int, device: str, life_fd: int) -> None:
+def settle(service: str, worker: int, device: str, life_fd: int, cores: Collection[int] = ()) -> None:
     """Set this process up as a worker.
 
     Args:
-        service, worker, device: who it is, for the process list. life_fd: see `WorkerSetup.life_fd`.
+        service, worker, device: who it is, for the process list. life_fd, cores: see `WorkerSetup`.
     """
+    if cores:
+        try:
+            os.sched_setaffinity(0, cores)
+        except OSError:  # the set of allowed cores has changed since the plan was made: then all of them will do
+            pass
     faulthandler.enable()
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
@@ -38,7 +44,7 @@ def settle(service: str, worker: int, device: str, life_fd: int) -> None:
     if life_fd >= 0:
         os.set_inheritable(life_fd, False)
         threading.Thread(target=_watch_life, args=(life_fd,), name="tiffin-life", daemon=True).start()
-    setproctitle.setproctitle(f"tiffin: worker {service} {worker} ({device})")
+    introduce(service, worker, device)
     sys.setswitchinterval(_SWITCH_S)
 
 

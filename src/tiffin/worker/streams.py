@@ -16,6 +16,7 @@ from tiffin.errors import Error
 from tiffin.messages.link import Batch, Data, End, LinkMessage, Open, Ran
 from tiffin.worker.context import Run, current_run
 from tiffin.worker.failures import failure, log_failure, method_failure
+from tiffin.worker.health import Health
 from tiffin.worker.hosted import Hosted, Method
 from tiffin.worker.session import Session
 
@@ -66,10 +67,11 @@ class StreamLane:
     """See the module. Threads are started as streams come, up to `threads`.
 
     Args:
-        hosted: the loaded service. threads: most streams at once.
+        hosted: the loaded service. threads: most streams at once. health: judges exceptions.
     """
 
-    def __init__(self, hosted: Hosted, threads: int) -> None:
+    def __init__(self, hosted: Hosted, threads: int, health: Health) -> None:
+        self._health = health
         self._methods = hosted.methods
         self._limit = threads
         self._queue: SimpleQueue[tuple[Session, Batch, Open, Window, float] | None] = SimpleQueue()
@@ -128,6 +130,7 @@ class StreamLane:
         except Error as error:
             last.append(failure(stream, error))
         except BaseException as error:  # wall: the user's code may raise anything, sys.exit included
+            self._health.kind(method.spec.name, [member], error)
             log_failure(method.spec.name, [member], error)
             last.append(method_failure(stream, method.spec.name, error))
         finally:

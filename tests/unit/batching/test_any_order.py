@@ -30,7 +30,8 @@ METHODS = [
 ]
 LIMITS = Limits(queue_calls=20, queue_bytes=300, max_attempts=4)
 LANE = {"compute": 0, "async": 1, "stream": 2}
-CAUSES = ["crash", "crash", "crash", "killed", "oom_killer", "run_limit", "link"]
+CAUSES = ["crash", "crash", "device", "killed", "oom_killer", "run_limit", "link", "out_of_memory"]
+ROOM = (4, 4, 4, 3, 3, 2, 1)  # rows that fit into scarce memory, by the binary digits of a row's bytes
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Sent:
     calls: list[Call]
     at: float
     open: set[int] = field(default_factory=set)  # members that the worker has not answered
+    limit: int = 0  # rows that may run at once
     recall: bool = False
     heard: int = 0  # answers that the scheduler was told of while somebody waited for them
 
@@ -84,6 +86,11 @@ class Desk:
         return any(batch is other for other in self.running())
 
 
+def bucket(calls: list[Call]) -> int:
+    """Return the binary digits of the largest row's bytes."""
+    return max((call.size // call.rows).bit_length() for call in calls)
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Engine and workers in one."""
 
@@ -94,6 +101,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.calls: dict[int, Call] = {}
         self.workers: dict[int, Desk] = {}
         self.last = 0
+        self.scarce = False
+        self.learned: dict[tuple[int, int], int] = {}  # rows, by method and size of a row
 
     # ------------------------------------------------------------------------------------ the machine's books
 
@@ -156,6 +165,13 @@ class AnyOrder(RuleBasedStateMachine):
             assert call.idempotent or len(calls) == 1
         rows = sum(call.rows for call in calls)
         assert len(calls) == 1 or rows <= (policy.max_rows if policy.batchable else 64)
+        known = [
+            most for (number, size), most in self.learned.items() if number == order.method and size <= bucket(calls)
+        ]
+        assert order.limit <= policy.max_rows
+        for most in known:
+            assert 0 < order.limit <= most, "more than is known to fit"
+            assert len(calls) == 1 or rows <= most
         taken = desk.batches[lane]
         if lane:
             assert len(calls) == 1
@@ -167,7 +183,7 @@ class AnyOrder(RuleBasedStateMachine):
         if calls[0].deaths >= 2:
             assert not self.all_of(desk), "a call that died in company twice is not alone"
         assert not any(b.calls[0].deaths >= 2 for b in self.all_of(desk)), "company for a call that must be alone"
-        batch = Sent(order.batch, desk, lane, calls, self.now, set(order.calls))
+        batch = Sent(order.batch, desk, lane, calls, self.now, set(order.calls), order.limit)
         for call in calls:
             call.batch = batch
             call.attempts += 1
@@ -184,8 +200,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -------------------------------------------------------------------------------------------------- rules
 
-    @initialize(workers=st.integers(0, 3), threads=st.integers(1, 2))
-    def start(self, workers: int, threads: int) -> None:
+    @initialize(workers=st.integers(0, 3), threads=st.integers(1, 2), scarce=st.booleans())
+    def start(self, workers: int, threads: int, scarce: bool) -> None:
+        self.scarce = scarce
         for _ in range(workers):
             self.up(threads, 2)
 
@@ -265,9 +282,19 @@ class AnyOrder(RuleBasedStateMachine):
         self.remove(batch)
         rows = sum(call.rows for call in batch.calls)
         compute_s = self.now - batch.at
-        self.scheduler.finished(self.now, batch.worker.id, batch.id, compute_s, rows, compute_s * split)
+        fits = self.fits(batch, rows) if self.scarce else 0
+        self.scheduler.finished(self.now, batch.worker.id, batch.id, compute_s, rows, compute_s * split, fits)
         self.schedule()
         assert all(call.ends == ["INTERNAL"] for call in forgotten)
+
+    def fits(self, batch: Sent, rows: int) -> int:
+        """What the worker says of memory: so many rows at once were enough; 0: it never ran out."""
+        method, size = batch.calls[0].method, bucket(batch.calls)
+        room = ROOM[size]
+        if not METHODS[method].batchable or min(rows, batch.limit or METHODS[method].max_rows) <= room:
+            return 0
+        self.learned[method, size] = min(room, self.learned.get((method, size), room))
+        return room
 
     @precondition(lambda self: any(b.recall for desk in self.workers.values() for b in desk.batches[0]))
     @rule(data=st.data())
@@ -336,7 +363,7 @@ class AnyOrder(RuleBasedStateMachine):
                 assert call.id not in codes
                 continue
             call.batch = None
-            call.deaths += cause == "crash"
+            call.deaths += cause in ("crash", "device")
             code = codes.get(call.id)
             if code is Code.RUN_LIMIT:
                 assert cause == "run_limit"
@@ -345,7 +372,7 @@ class AnyOrder(RuleBasedStateMachine):
                 assert code is Code.WORKER_LOST
             elif not call.idempotent:
                 assert code is Code.MAYBE_EXECUTED
-            elif cause == "crash" and call.deaths >= 2 and present == 1:
+            elif cause in ("crash", "device") and call.deaths >= 2 and present == 1:
                 assert code is Code.POISON
             elif call.attempts >= LIMITS.max_attempts:
                 assert code is Code.WORKER_LOST

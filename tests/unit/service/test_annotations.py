@@ -228,7 +228,7 @@ class Svc:
         ("mixed", "an array can only be joined with None"),
         ("objects", "element type 'object' is not served"),
         ("nonsense", "DType('float31') is no element type of numpy"),
-        ("shape_of_list", "Shape(3,) describes np.ndarray, not list[int]"),
+        ("shape_of_list", "Shape(3,) describes an array or a tensor, not list[int]"),
         ("path", "Path: files are not taken yet"),
         ("meta", "msgspec.Meta cannot be mixed with the class Model"),
         ("bounds", "a union cannot join a part that has msgspec.Meta bounds with a list"),

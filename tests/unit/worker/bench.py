@@ -22,6 +22,10 @@ WAIT_S = 10.0
 M = TypeVar("M")
 
 
+class Left(BaseException):
+    """The process has ended here."""
+
+
 class End:
     """A `WorkerEnd` whose other side is the test."""
 
@@ -140,6 +144,7 @@ class Bench:
             Method(number, spec, function, self.codec, tracked=True, context=lambda run: list(run.members))
             for number, (spec, function) in enumerate(functions)
         ]
+        self.left: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.next_batch = 0
         self.next_call = 0
         self.got: list[LinkMessage] = []
@@ -153,7 +158,7 @@ class Bench:
 
     def launch(self, reconnect: bool = False) -> None:
         """Start it, and wait until it has connected."""
-        self.worker = Worker(self._connect, reconnect=reconnect)
+        self.worker = Worker(self._connect, reconnect=reconnect, leave=self.leave)
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -170,6 +175,12 @@ class Bench:
         except BaseException as error:
             self.error = error
 
+    def leave(self, status: int) -> None:
+        """End as a process would: nothing more is sent, and the thread that called never goes on."""
+        self.end.closed = True
+        self.left.put(status)
+        raise Left
+
     def stop(self) -> None:
         self.worker.stop()
         self.thread.join(WAIT_S)
@@ -184,12 +195,12 @@ class Bench:
     def send(self, *messages: LinkMessage) -> None:
         self.end.inbox.put(list(messages))
 
-    def batch(self, *members: Open) -> Batch:
+    def batch(self, *members: Open, limit: int = 0) -> Batch:
         self.next_batch += 1
-        return Batch(self.next_batch, members[0].method, list(members))
+        return Batch(self.next_batch, members[0].method, list(members), limit)
 
-    def give(self, *members: Open) -> Batch:
-        batch = self.batch(*members)
+    def give(self, *members: Open, limit: int = 0) -> Batch:
+        batch = self.batch(*members, limit=limit)
         self.send(batch)
         return batch
 

@@ -25,10 +25,6 @@ def noting(notes: list[Any], note: Any, value: T) -> T:
     return value
 
 
-class OutOfMemoryError(RuntimeError):
-    """Known by its name, as PyTorch's is."""
-
-
 def double(x: Any) -> Any:
     return x * 2
 
@@ -237,27 +233,6 @@ def test_a_part_that_returns_too_few_rows_is_bad_output(bench: Make) -> None:
     b.give(b.open({"x": list(range(20))}, rows=20))
     failed = b.expect(Failure)
     assert failed.code == "BAD_OUTPUT" and "8 rows" in failed.message
-
-
-@pytest.mark.parametrize("kind", [MemoryError, OutOfMemoryError])
-def test_out_of_memory_is_tried_once_more_with_half_the_batch(bench: Make, kind: type[Exception]) -> None:
-    sizes: list[int] = []
-
-    def hungry(x: list[int]) -> list[int]:
-        sizes.append(len(x))
-        if len(x) > 2:
-            raise kind("too much")
-        return x
-
-    b = bench((JOINED, hungry))
-    b.give(*(b.open({"x": [value]}) for value in range(4)))
-    assert [b.expect(Reply).body for _ in range(4)] == [b"[0]", b"[1]", b"[2]", b"[3]"]
-    b.expect(Ran)
-    assert sizes == [4, 2, 2]
-    b.give(*(b.open({"x": [value]}) for value in range(8)))
-    failures = [b.expect(Failure) for _ in range(8)]
-    assert {(failed.code, failed.status, failed.retryable) for failed in failures} == {("OUT_OF_MEMORY", 503, True)}
-    assert sizes[3:] == [8, 4, 4]
 
 
 def test_leaving_the_interpreter_is_a_failure_of_the_call_only(bench: Make) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tiffin.errors import Error
 from tiffin.messages.link import Open
-from tiffin.worker.failures import Again, describe, failure, is_out_of_memory, log_failure
+from tiffin.worker.failures import Again, describe, failure, log_failure
 
 
 class Speechless(Exception):
@@ -35,12 +35,6 @@ def test_an_exception_that_cannot_be_written_is_named() -> None:
 
 def test_a_very_long_message_is_cut() -> None:
     assert len(failure(2, Error("m" * 100_000)).message) == 2_000
-
-
-def test_memory_is_known_by_its_exceptions_name() -> None:
-    family = type("OutOfMemoryError", (RuntimeError,), {})
-    assert is_out_of_memory(type("CudaError", (family,), {})()) and is_out_of_memory(MemoryError())
-    assert not is_out_of_memory(RuntimeError("out of memory"))
 
 
 def test_the_first_of_equal_things_is_told_once_a_second() -> None:
