@@ -88,6 +88,9 @@ class WorkersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     load_timeout_s: Annotated[Seconds, doc("Longest time for a worker to load its service.")] = 600.0
     backoff_s: Annotated[Seconds, doc("First pause before a worker that died in load is started again; doubles.")] = 0.1
     backoff_max_s: Annotated[Seconds, doc("Longest such pause.")] = 10.0
+    device_release_s: Annotated[
+        Seconds, doc("Longest wait for a dead worker's processes to leave its GPUs before it is started again.")
+    ] = 30.0
     crash_limit: Annotated[Count, doc("Deaths in load within a minute after which the service is FAILED.")] = 5
 
 

@@ -7,7 +7,7 @@ CLOCK_MONOTONIC seconds.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -17,21 +17,25 @@ from tiffin.gpu.plan import Placement, Plan
 from tiffin.messages.control import (
     DeathCause,
     KillWorker,
+    Note,
     ServiceFailed,
     ToFront,
     WorkerDied,
     WorkerReady,
     WorkerStarted,
 )
+from tiffin.server.deaths import death
+from tiffin.server.devices import Devices, Release, Verdict
 from tiffin.server.loop import Loop, Timer
 from tiffin.server.placer import Placer, Running, WorkerOrder
-from tiffin.server.processes import OomCount, describe_exit
+from tiffin.server.processes import OomCount
 from tiffin.server.report import Report
 from tiffin.server.restarts import Restarts
 from tiffin.spec.service import Application, ServiceSpec
-from tiffin.worker.setup import EXIT_DEVICE, EXIT_OTHER_SPEC, EXIT_OUT_OF_MEMORY, WorkerSetup
+from tiffin.worker.setup import EXIT_OTHER_SPEC, WorkerSetup
 
 STOP_GRACE_S = 10.0
+_LOOK_S = 5.0  # between two looks at devices that are lost, or held by a process that should be gone
 
 
 @dataclass(eq=False)
@@ -42,6 +46,7 @@ class Worker:
         epoch: rises at every start. running: None between two processes. ready: loaded and taking calls.
         asked: why it is being killed by us. stopping: it is not replaced any more.
         waiting: it is not replaced before `Fleet.resume`. died_in_load: its last process did.
+        release: the look for its devices, before it is started again. stuck: why they cannot be had, "" where they can.
     """
 
     id: int
@@ -56,6 +61,8 @@ class Worker:
     died_in_load: bool = False
     asked: tuple[DeathCause, str] | None = None
     timer: Timer | None = None
+    release: Release | None = None
+    stuck: str = ""
 
 
 @dataclass(eq=False)
@@ -116,11 +123,20 @@ class Fleet:
 
     Args:
         loop, placer, report: what it works with. workers: settings. launch: what every worker is told. owner: who decides.
+        devices: knows when a dead worker's GPUs are free again.
     """
 
     def __init__(
-        self, loop: Loop, placer: Placer, report: Report, workers: WorkersConfig, launch: Launch, owner: Owner
+        self,
+        loop: Loop,
+        placer: Placer,
+        report: Report,
+        workers: WorkersConfig,
+        launch: Launch,
+        owner: Owner,
+        devices: Devices,
     ) -> None:
+        self._devices = devices
         self._loop = loop
         self._placer = placer
         self._report = report
@@ -170,6 +186,7 @@ class Fleet:
         generation = worker.generation
         generation.restarts[worker.spec.name].ready()
         generation.failed.pop(worker.spec.name, None)
+        worker.stuck = ""
         self._report.info(f"{_name(worker)} is ready after {message.load_s:.1f} s")
         self._owner.workers_changed(generation)
 
@@ -180,6 +197,13 @@ class Fleet:
             return
         worker.asked = (message.cause, message.detail)
         worker.running.kill()
+
+    def kill_on(self, uuids: Collection[str], detail: str) -> None:
+        """Kill and replace the workers that sit on any of these devices: their contexts cannot be trusted any more."""
+        for worker in self._workers.values():
+            if worker.running is not None and not worker.stopping and not set(uuids).isdisjoint(worker.placement.uuids):
+                worker.asked = ("device", detail)
+                worker.running.kill()
 
     def stop(self, generation: Generation | None = None, grace_s: float = STOP_GRACE_S) -> None:
         """Stop the workers of a generation, or all: asked first, killed `grace_s` later. They are not replaced."""
@@ -273,6 +297,7 @@ class Fleet:
 
     def _ended(self, worker: Worker, status: int) -> None:
         was_ready, asked = worker.ready, worker.asked
+        pids = worker.running.tree if worker.running is not None else frozenset[int]()
         worker.running = None
         worker.ready = False
         self._cancel_timer(worker)
@@ -283,21 +308,63 @@ class Fleet:
             self._workers.pop(worker.id, None)
         elif was_ready:
             self._report.warning(f"{_name(worker)} died ({detail}); starting it again")
-            self._start(worker)
+            self._start_when_free(worker, pids)
         elif status == EXIT_OTHER_SPEC and self._owner.mismatch(worker.generation):
             worker.waiting = True
             self._report.warning(f"{_name(worker)} is not what was described; describing it again")
         else:
-            self._died_in_load(worker, detail)
+            self._died_in_load(worker, detail, pids)
         self._owner.workers_changed(worker.generation)
 
-    def _died_in_load(self, worker: Worker, detail: str) -> None:
+    def _start_when_free(self, worker: Worker, pids: Collection[int], limit_s: float | None = None) -> None:
+        """Start a worker again, on the CPU at once, on GPUs when the processes of the one before have left them."""
+        worker.timer = None
+        uuids = worker.placement.uuids
+        if not uuids:
+            self._start(worker)
+            return
+        limit_s = self._config.device_release_s if limit_s is None else limit_s
+        worker.release = self._devices.release(uuids, pids, limit_s, partial(self._released, worker, pids))
+
+    def _released(self, worker: Worker, pids: Collection[int], verdict: Verdict) -> None:
+        """The devices of a worker that is to be started are free, or will not be."""
+        worker.release = None
+        if worker.stopping:
+            return
+        if verdict.state in ("free", "unknown"):
+            if verdict.state == "unknown":
+                self._report.warning(f"{_name(worker)} is started though {verdict.reason}")
+            elif worker.stuck:
+                self._report.info(f"{_name(worker)}: its devices can be used again")
+            self._start(worker)
+            return
+        pause_s = _LOOK_S
+        if verdict.state == "lost":
+            reason = f"{verdict.reason}. Reset it (sudo nvidia-smi --gpu-reset), or reboot; tiffin doctor says more"
+        else:
+            reason = f"{verdict.reason}, {self._config.device_release_s:g} s after its end"
+        self._stuck(worker, reason)
+        worker.timer = self._loop.later(pause_s, partial(self._start_when_free, worker, pids, pause_s))
+
+    def _stuck(self, worker: Worker, reason: str) -> None:
+        """A worker cannot be started: say so once, and fail what waits for it where nobody else serves."""
+        generation, name = worker.generation, worker.spec.name
+        if worker.stuck != reason:
+            worker.stuck = reason
+            self._report.error(f"{_name(worker)} cannot be started: {reason}")
+            self._owner.tell(Note(f"{_name(worker)} FAILED: {reason}"))
+        served = any(other.ready for other in generation.workers if other.spec is worker.spec)
+        if not served and name not in generation.failed:
+            generation.failed[name] = f"{name} has no worker: {reason}"
+            self._owner.tell(ServiceFailed(service=name, reason=generation.failed[name]))
+
+    def _died_in_load(self, worker: Worker, detail: str, pids: Collection[int] = ()) -> None:
         worker.died_in_load = True
         generation, name = worker.generation, worker.spec.name
         restarts = generation.restarts[name]
         pause_s = restarts.died_in_load(self._loop.clock())
         self._report.error(f"{_name(worker)} died while loading ({detail}); starting it again in {pause_s:g} s")
-        worker.timer = self._loop.later(pause_s, partial(self._start, worker))
+        worker.timer = self._loop.later(pause_s, partial(self._start_when_free, worker, pids))
         served = any(other.ready for other in generation.workers if other.spec is worker.spec)
         if restarts.failed and not served and name not in generation.failed:
             reason = f"{name} cannot be loaded: its workers keep dying while they load it, last: {detail}"
@@ -306,28 +373,12 @@ class Fleet:
             self._owner.tell(ServiceFailed(service=name, reason=reason))
 
     def _cancel_timer(self, worker: Worker) -> None:
+        if worker.release is not None:
+            worker.release.cancel()
+            worker.release = None
         if worker.timer is not None:
             worker.timer.cancel()
             worker.timer = None
-
-
-def death(status: int, asked: tuple[DeathCause, str] | None, *, oom: bool) -> tuple[DeathCause, str]:
-    """Return why a worker died and what to say about it.
-
-    Args:
-        status: exit status, negative: minus the signal's number. asked: cause and reason of our own kill, None for none.
-        oom: the kernel's out-of-memory killer struck meanwhile.
-    """
-    if status == EXIT_DEVICE:
-        return "device", "its device is lost to it"
-    if status == EXIT_OUT_OF_MEMORY:
-        return "out_of_memory", "device memory does not come back"
-    by_us = status in (0, -signal.SIGKILL, -signal.SIGTERM)
-    if oom and (asked is None or asked[0] == "crash"):
-        return "oom_killer", "killed by the kernel: out of memory"
-    if asked is not None and by_us:
-        return asked
-    return "crash", describe_exit(status)
 
 
 def _name(worker: Worker) -> str:

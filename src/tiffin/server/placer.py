@@ -35,6 +35,11 @@ class Running(Protocol):
         """Number of its process, where it runs."""
         ...
 
+    @property
+    def tree(self) -> frozenset[int]:
+        """Numbers of all processes that ended with it; known when it has ended."""
+        ...
+
     def terminate(self) -> None:
         """Ask it to end."""
         ...
@@ -84,7 +89,7 @@ class LocalPlacer:
         env = {**self._environ, **order.env, SETUP_VARIABLE: msgspec.json.encode(order.setup).decode()}
         # -P: the current folder is no place to import the standard library from; the worker adds the user's folder itself.
         argv = [sys.executable, "-P", "-m", "tiffin.worker.main"]
-        child = Child(self._loop, argv, env, [self._life_fd], ended)
+        child = Child(self._loop, argv, env, [self._life_fd], ended, marker=SETUP_VARIABLE)
         try:
             # When memory runs out the kernel should take a worker, which is replaced, and not the front or the supervisor.
             Path(f"/proc/{child.pid}/oom_score_adj").write_text(_OOM_SCORE)

@@ -26,6 +26,7 @@ class Child:
         loop: watches it. argv, env: what to run. pass_fds: descriptors that it inherits, under the same numbers.
         ended: called once, when it is gone and reaped, with its exit status (negative: minus the signal's number). By then
             everything that it forked into its session is killed too. stdout: a descriptor to print to, None: ours.
+        marker: name of a variable of `env` by which processes are known that it started in sessions of their own (torchrun does).
 
     Raises:
         OSError: it cannot be started.
@@ -39,7 +40,10 @@ class Child:
         pass_fds: Sequence[int],
         ended: Callable[[int], None],
         stdout: int | None = None,
+        marker: str = "",
     ) -> None:
+        self._marker = f"{marker}={env[marker]}".encode() if marker else b""
+        self.tree: frozenset[int] = frozenset()
         self._loop = loop
         self._ended = ended
         # A session of its own: a terminal's Ctrl-C reaches the supervisor alone, and the session's number finds what it forked.
@@ -55,6 +59,8 @@ class Child:
             raise
         loop.watch(self._pidfd, self._died)
 
+        # Filled when it ends: a property of its life would need a look at all processes whenever one is forked.
+
     @property
     def gone(self) -> bool:
         """Whether it has been reaped."""
@@ -68,7 +74,7 @@ class Child:
     def kill(self) -> None:
         """Kill it and all that it forked; `ended` follows."""
         if not self.gone:
-            kill_session(self.pid)
+            self._kill_all()
 
     def dead(self) -> bool:
         """Tell whether it has ended by itself already, though nobody was told so far."""
@@ -78,7 +84,7 @@ class Child:
         """Kill it and reap it now, without calling back; waits for 5 s at most."""
         if self.gone:
             return
-        kill_session(self.pid)
+        self._kill_all()
         self._forget()
         try:
             self._popen.wait(_REAP_S)
@@ -87,9 +93,16 @@ class Child:
 
     def _died(self) -> None:
         # Before it is reaped its number cannot be given to another process, so that the session is surely its own.
-        kill_session(self.pid)
+        self._kill_all()
         self._forget()
         self._ended(self._popen.wait())
+
+    def _kill_all(self) -> None:
+        """Kill the session and all that carry the marker; note who they were: a device may hold on to them."""
+        self.tree |= {self.pid, *session_members(self.pid)}
+        kill_session(self.pid)
+        if self._marker:
+            self.tree |= kill_marked(self._marker)
 
     def _forget(self) -> None:
         self._loop.unwatch(self._pidfd)
@@ -111,6 +124,36 @@ def kill_session(leader: int) -> None:
                 os.kill(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
+
+
+def kill_marked(marker: bytes) -> set[int]:
+    """Kill every process whose environment holds this entry ("NAME=value"), and return their numbers.
+
+    A process that was given another environment, or has written over its own, is not found.
+    """
+    killed: set[int] = set()
+    for _ in range(_SWEEPS):
+        found = [pid for pid in _processes() if pid not in killed and marker in _environ(pid)]
+        if not found:
+            break
+        for pid in found:
+            killed.add(pid)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+    return killed
+
+
+def _processes() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended, or is another user's
+        return []
 
 
 def session_members(leader: int) -> list[int]:

@@ -27,8 +27,10 @@ from tiffin.messages.control import (
     ToSupervisor,
     WorkerReady,
 )
+from tiffin.server.boards import BoardWatch
 from tiffin.server.describe_cache import DescribeCache, default_folder
 from tiffin.server.describing import Described, Describer
+from tiffin.server.devices import DeviceWatch
 from tiffin.server.fleet import STOP_GRACE_S, Fleet, Generation, Launch
 from tiffin.server.front_process import FrontProcess
 from tiffin.server.loop import Loop, Timer
@@ -70,6 +72,7 @@ class Supervisor:
 
     _front: FrontProcess
     _fleet: Fleet
+    _boards: BoardWatch
 
     def __init__(self, target: str, app_dir: str, config: Config, *, reload: bool) -> None:
         self._target = target
@@ -130,7 +133,10 @@ class Supervisor:
         self._front.start()
         placer = LocalPlacer(self._loop, os.environ, life_fd)
         launch = Launch(app_dir=self._app_dir, link=str(folder / LINK_NAME), life_fd=life_fd)
-        self._fleet = Fleet(self._loop, placer, self._report, config.workers, launch, self)
+        devices = DeviceWatch(self._loop)
+        opened.callback(devices.close)
+        self._fleet = Fleet(self._loop, placer, self._report, config.workers, launch, self, devices)
+        self._boards = BoardWatch(devices, self._fleet, self._report)
         opened.callback(self._fleet.discard)
         opened.callback(self._describer.cancel)
         # In the loop, not here: from there on a signal stops the workers in order.
@@ -197,6 +203,7 @@ class Supervisor:
                 self._front.send(Note(note))
         if self._current is None or not self._current.serves:
             self._activate()
+        self._boards.watch(generation, self._inventory)
         self._fleet.start(generation)
 
     def _rejected(self, problem: str, status: int) -> None:

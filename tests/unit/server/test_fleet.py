@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.unit.gpu.test_visible import board
 from tiffin.config.parts import WorkersConfig
 from tiffin.gpu.inventory import Inventory
 from tiffin.gpu.plan import plan
 from tiffin.messages.control import KillWorker, ServiceFailed, WorkerDied, WorkerReady, WorkerStarted
-from tiffin.server.fleet import Fleet, Generation, Launch, death
+from tiffin.server.deaths import death
+from tiffin.server.devices import Release, Verdict
+from tiffin.server.fleet import Fleet, Generation, Launch
 from tiffin.server.loop import Loop, Timer
 from tiffin.server.placer import WorkerOrder
 from tiffin.server.processes import OomCount
@@ -64,6 +67,28 @@ class FakeProcess:
     def discard(self) -> None:
         self.signals.append("DISCARD")
 
+    @property
+    def tree(self) -> frozenset[int]:
+        return frozenset({self.pid, self.pid + 5000})
+
+
+class FakeWatch:
+    """Devices whose answers the test gives."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[str, ...], frozenset[int], float]] = []
+        self.open: list[Release] = []
+
+    def release(self, uuids: Any, pids: Any, limit_s: float, done: Callable[[Verdict], None]) -> Release:
+        self.asked.append((tuple(uuids), frozenset(pids), limit_s))
+        self.open.append(Release(uuids, pids, 0.0, done))
+        return self.open[-1]
+
+    def answer(self, state: Any, reason: str = "") -> None:
+        one = self.open.pop(0)
+        if one.done is not None:
+            one.done(Verdict(state, reason))
+
 
 class FakePlacer:
     def __init__(self) -> None:
@@ -89,7 +114,8 @@ class House:
         self.log = io.StringIO()
         launch = Launch(app_dir="/app", link="/run/link.sock", life_fd=7)
         report = Report("info", self.log)
-        self.fleet = Fleet(self.loop, self.placer, report, WorkersConfig(**settings), launch, self)
+        self.devices = FakeWatch()
+        self.fleet = Fleet(self.loop, self.placer, report, WorkersConfig(**settings), launch, self, self.devices)
 
     def tell(self, message: Any) -> None:
         self.told.append(message)
@@ -100,9 +126,11 @@ class House:
     def mismatch(self, generation: Generation) -> bool:
         return self.mismatch_answer
 
-    def generation(self, number: int = 1, workers: int = 1) -> Generation:
-        spec = ServiceSpec(name="Digits", target="service:Digits", methods=(), workers=workers)
-        planned = plan([spec], Inventory(reason="none"), WorkersConfig(), cores=2)
+    def generation(self, number: int = 1, workers: int = 1, gpus: int = 0) -> Generation:
+        resources = {"gpu": 1} if gpus else {}
+        spec = ServiceSpec(name="Digits", target="service:Digits", methods=(), workers=workers, resources=resources)
+        found = Inventory(devices=tuple(board(index) for index in range(gpus)), reason="" if gpus else "none")
+        planned = plan([spec], found, WorkersConfig(), cores=2)
         generation = Generation(number, Application(services=(spec,)), planned, fresh=True)
         self.fleet.start(generation)
         return generation
