@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def test_tensorflow(tmp_path: Path) -> None:
         text=True,
         check=False,
         timeout=110,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert ended.stdout == "right\n", ended.stderr[-3000:]
 

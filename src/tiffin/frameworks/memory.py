@@ -95,10 +95,12 @@ def _cuda() -> Any:
 
 
 def _tensorflow_gpus() -> list[str]:
-    tensorflow = sys.modules.get("tensorflow")
-    try:
-        if tensorflow is None or not tensorflow.executing_eagerly():
-            return []
-        return [f"GPU:{index}" for index, _ in enumerate(tensorflow.config.list_logical_devices("GPU"))]
-    except (AttributeError, RuntimeError, ValueError):  # it is being imported, or its devices are not set up yet
+    """Return TensorFlow's GPUs where it runs already: to ask it for them would start it, and then it is too late to set it up."""
+    started = getattr(sys.modules.get("tensorflow.python.eager.context"), "_context", None)
+    if not getattr(started, "_initialized", False):
         return []
+    try:
+        devices = sys.modules["tensorflow"].config.list_logical_devices("GPU")
+    except (AttributeError, KeyError, RuntimeError):  # another thread is in the middle of importing it
+        return []
+    return [f"GPU:{index}" for index, _ in enumerate(devices)]

@@ -49,7 +49,10 @@ def setup(*, growth: bool = True, soft_placement: bool = True, log_placement: bo
     config = tf.config
     gpus = config.list_physical_devices("GPU")
     limits = [int(size) for size in os.environ.get(MEMORY_VARIABLE, "").split(",") if size]
+    threads = os.environ.get("OMP_NUM_THREADS", "")
     try:
+        if threads.isdigit():
+            config.threading.set_intra_op_parallelism_threads(int(threads))
         for index, gpu in enumerate(gpus):
             if index < len(limits) and limits[index]:
                 logical = config.LogicalDeviceConfiguration(memory_limit=limits[index] // 2**20)  # MiB
@@ -57,10 +60,8 @@ def setup(*, growth: bool = True, soft_placement: bool = True, log_placement: bo
             else:
                 config.experimental.set_memory_growth(gpu, growth)
         config.set_soft_device_placement(soft_placement)
-        tf.debugging.set_log_device_placement(log_placement)
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        if threads.isdigit():
-            config.threading.set_intra_op_parallelism_threads(int(threads))
+        if log_placement:
+            tf.debugging.set_log_device_placement(True)  # last: it starts TensorFlow's context
     except RuntimeError as error:
         raise ConfigError(
             f"tiffin.tensorflow.setup() came too late: {error}",

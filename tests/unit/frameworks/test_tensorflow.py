@@ -55,13 +55,13 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Config:
 
 def test_memory_grows_where_there_is_no_limit(config: Config) -> None:
     assert helper.setup() == ["/physical_device:GPU:0", "/physical_device:GPU:1"]
-    assert config.set == [("growth", "0", True), ("growth", "1", True), ("soft", True), ("log", False), ("threads", 3)]
+    assert config.set == [("threads", 3), ("growth", "0", True), ("growth", "1", True), ("soft", True)]
 
 
 def test_a_limit_is_a_hard_one(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIFFIN_GPU_MEMORY", f"{8 << 30},0")
     helper.setup(log_placement=True, soft_placement=False)
-    assert config.set[:4] == [("limit", "0", 8192), ("growth", "1", True), ("soft", False), ("log", True)]
+    assert config.set[1:] == [("limit", "0", 8192), ("growth", "1", True), ("soft", False), ("log", True)]
 
 
 def test_too_late_says_what_to_do(config: Config) -> None:
