@@ -41,7 +41,11 @@ def page() -> str:
     lines = [_HEAD]
     for name in COMMANDS:
         command = cli.get_command(root, name)
-        if command is not None:
+        if isinstance(command, click.Group):
+            group = click.Context(command, parent=root, info_name=name)
+            for inner in command.commands.values():
+                lines += _command(inner, click.Context(inner, parent=group, info_name=inner.name))
+        elif command is not None:
             lines += _command(command, click.Context(command, parent=root, info_name=name))
     lines += ["## Exit status\n", "| status | meaning |", "|---|---|"]
     lines += [f"| {status} | {meaning} |" for status, meaning in _STATUS]

@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": "Serve a service over HTTP.",
     "gpus": "Show the GPUs, what they do now, and which workers sit where.",
     "doctor": "Find what keeps services from using the GPUs, and how to mend it.",
+    "containers": "Start services in containers that see the GPUs.",
     "config": "Show the settings and where they come from.",
     "version": "Show the version of Tiffin, Python and the platform.",
 }

@@ -17,7 +17,7 @@ def test_the_committed_page_is_current():
 
 def test_every_command_has_its_part_and_every_flag_its_row():
     text = page()
-    assert [name for name in COMMANDS if f"## tiffin {name}\n" not in text] == []
+    assert [name for name in COMMANDS if f"## tiffin {name}" not in text] == []
     serve = text.split("## tiffin serve\n")[1].split("\n## ")[0]
     assert [flag for flag in [*FLAGS.values(), "--config", "--set", "--reload"] if f"| `{flag}" not in serve] == []
     assert [line for line in serve.splitlines() if line.endswith("| None |")] == []

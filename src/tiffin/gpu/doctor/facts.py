@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from tiffin.gpu import inventory
+from tiffin.gpu.containers import ContainerHost, read_containers
 from tiffin.gpu.doctor.bus import PciDevice, devices_on_bus
 from tiffin.gpu.doctor.driver import Driver, read_driver
 from tiffin.gpu.doctor.nvml import Nvml, read_nvml
@@ -29,6 +30,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         nvml: what the driver's library says of every board, or how it failed. driver: versions of its parts on disk and in memory.
         pci: devices on the PCI bus. packages: Python packages that have to do with GPUs.
         kernel_log: lines of the kernel's log that speak of NVIDIA, None where it may not be read.
+        containers: engines, NVIDIA's toolkit, CDI specifications.
         proof: what the computation in a child process gave, None before it was run.
     """
 
@@ -40,6 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pci: tuple[PciDevice, ...] = ()
     packages: Packages = Packages()
     kernel_log: tuple[str, ...] | None = None
+    containers: ContainerHost = ContainerHost()
     proof: Proof | None = None
 
     @property
@@ -83,6 +86,7 @@ def take(
         pci=devices_on_bus(host),
         packages=search(),
         kernel_log=_kernel_log(host),
+        containers=read_containers(host),
     )
 
 

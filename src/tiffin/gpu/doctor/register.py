@@ -5,7 +5,7 @@ Owns the order; a new check is added here, a new room with one import and one li
 
 from __future__ import annotations
 
-from tiffin.gpu.doctor import devices, floors, frameworks, hardware, health, parts, proving
+from tiffin.gpu.doctor import containers, devices, floors, frameworks, hardware, health, parts, proving
 from tiffin.gpu.doctor.check import Check
 
 ROOMS: tuple[tuple[str, tuple[Check, ...]], ...] = (
@@ -23,6 +23,7 @@ ROOMS: tuple[tuple[str, tuple[Check, ...]], ...] = (
             parts.nvml,
         ),
     ),
+    ("containers", containers.CHECKS),
     (
         "devices",
         (

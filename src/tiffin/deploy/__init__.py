@@ -1,0 +1,1 @@
+"""Deploy: how a service is started elsewhere: in a container on this machine."""
