@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -72,3 +73,29 @@ def test_a_compiled_model_is_made_once_for_each_bucket() -> None:
     for count in (1, 2, 3, 4):
         assert torch.allclose(ready(rows(count)), plain(model, rows(count)), atol=1e-5)
     assert ready.recompiles == 0
+
+
+def test_onnxruntimes_own_exceptions():
+    if importlib.util.find_spec("onnxruntime") is None:
+        pytest.skip("ONNX Runtime is not installed (make test installs it)")
+    code = """
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
+from tiffin.worker.device_errors import classify
+assert classify(ort.Fail("CUDA failure 700: an illegal memory access was encountered ; GPU=0")) == "dead_device"
+assert classify(ort.RuntimeException("Failed to allocate memory for requested buffer of size 8")) == "out_of_memory"
+assert classify(ort.InvalidArgument("INVALID_ARGUMENT : Got invalid dimensions")) == "other"
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.timeout(120)
+def test_tensorflows_own_exceptions():
+    code = """
+from tensorflow.errors import InternalError, InvalidArgumentError, ResourceExhaustedError
+from tiffin.worker.device_errors import classify
+assert classify(ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8]")) == "out_of_memory"
+assert classify(InternalError(None, None, "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access")) == "dead_device"
+assert classify(InvalidArgumentError(None, None, "Incompatible shapes")) == "other"
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60, stderr=subprocess.DEVNULL)

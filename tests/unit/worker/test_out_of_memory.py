@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hypothesis.strategies as st
@@ -20,6 +20,14 @@ from tiffin.worker.setup import EXIT_DEVICE, EXIT_OUT_OF_MEMORY
 Make = Callable[..., Bench]
 JOINED = spec_of("joined", batchable=True, max_batch_size=64)
 DEAD = RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_heap() -> Iterator[None]:
+    """Keep what other tests left behind out of the collections that a worker makes when memory runs out."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class OutOfMemoryError(RuntimeError):
