@@ -54,7 +54,7 @@ def starve(scarce: Scarce, seconds: float, connections: int = 48) -> None:
         time.sleep(seconds)
     assert set(load.outcomes) == {"ok"}, load.problems
     limit = scarce.metric("tiffin_batch_limit_rows")
-    assert 4 < limit <= 8
+    assert limit == 8
     after = [count for count, at in scarce.runs() if at > learned]
     assert len(after) > 20
     assert max(after) == limit

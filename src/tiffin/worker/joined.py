@@ -221,7 +221,8 @@ class JoinedRun:
         _forget_frames(error)
         free_memory()
         self._retried = self._retried or rows <= 1
-        self._limit = max(1, rows // 2)
+        # The next power of two: at least half, so that few tries are needed; 9 rows that do not fit are no reason to run 4.
+        self._limit = max(1, 1 << max(0, (rows - 1).bit_length() - 1))
         _log.warning("method %r ran out of memory with %d row(s) at once; trying %d", name, rows, self._limit)
         before, self._ran = self._ran, 0
         for group in self._groups(members):
@@ -229,7 +230,7 @@ class JoinedRun:
                 break
             self._attempt(group, first=False)
         if self._ran:
-            self._fits = self._limit
+            self._fits = self._ran  # what did run, not what might have
         self._ran = max(before, self._ran)
         return True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -86,8 +85,8 @@ def test_calls_of_many_rows_are_run_in_parts(bench: Make) -> None:
     b = bench((JOINED, device))
     answers, ran = give(b, [10, 1, 3, 20])
     assert answers == doubled([10, 1, 3, 20])
-    assert device.sizes == [34, 14, 7, 3, 3, 3, 1, 1, 3, *[3] * 6, 2]
-    assert ran.fits == 3
+    assert device.sizes == [34, 14, 8, 4, 4, 2, 4, 4, 4, 4, 4, 4]
+    assert ran.fits == 4
 
 
 def test_a_limit_that_the_engine_knows_is_kept(bench: Make) -> None:
@@ -290,7 +289,7 @@ def test_a_process_that_is_not_ours_is_not_ended(bench: Make) -> None:
 # -- any batch, any room ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30)
+@settings(max_examples=300)
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=12), st.integers(1, 80), st.integers(0, 64))
 def test_every_call_is_answered_once_and_right_whatever_fits(counts: list[int], room: int, limit: int) -> None:
     device = Device(room)
@@ -301,11 +300,10 @@ def test_every_call_is_answered_once_and_right_whatever_fits(counts: list[int], 
         b.stop()
     assert b.end.outbox.empty() and not b.got
     assert answers == doubled(counts)
-    assert logging.getLogger("tiffin.worker") is not None
     most = limit or 64
     if ran.fits:
         assert ran.fits <= room
-        assert ran.fits * 4 > min(room, most, sum(counts)) or ran.fits == 1, "not given up more than was needed"
+        assert ran.fits * 4 > min(room, most, sum(counts)), "not given up more than was needed"
         after = device.sizes[device.sizes.index(next(size for size in device.sizes if size <= ran.fits)) :]
         assert sum(size for size in after if size <= room) >= 1
     else:
