@@ -1,6 +1,6 @@
 """Whether the boards are well: Xid messages, memory errors, heat, power.
 
-Owns the meaning of Xid numbers and of throttle bits; never resets anything.
+Owns the meaning of throttle bits (of Xid numbers: `gpu.xid`); never resets anything.
 """
 
 from __future__ import annotations
@@ -11,39 +11,10 @@ from tiffin.gpu.doctor.facts import Facts
 from tiffin.gpu.doctor.finding import Finding, Level
 from tiffin.gpu.doctor.fixes import anywhere
 from tiffin.gpu.doctor.verdict import fine, skip
+from tiffin.gpu.xid import xid as known
 
 _XID = re.compile(r"Xid \((?:PCI:)?([0-9a-fA-F:.]+)\): (\d+)")
 _WORST: tuple[Level, ...] = ("error", "warning", "note")
-_PROGRAM = "the program is at fault, not the board: its worker dies and is replaced"
-_XIDS: dict[int, tuple[Level, str]] = {
-    13: ("note", f"illegal access or instruction in a kernel; {_PROGRAM}"),
-    31: ("note", f"a kernel touched memory that is not its own; {_PROGRAM}"),
-    43: ("note", f"a channel was stopped after a fault of its program; {_PROGRAM}"),
-    45: ("note", "work was taken off the board because its program ended or another Xid came before"),
-    48: ("error", "a memory error of two bits that could not be corrected: results of that time may be wrong"),
-    61: ("warning", "the board's own controller met a breakpoint or warning: reset it"),
-    62: ("warning", "the board's own controller has halted: reset it"),
-    63: ("warning", "a bad memory row or page is marked for replacement: reset the board to mend it"),
-    64: (
-        "error",
-        "a bad memory row or page could not be marked for replacement: reset; if it comes back, replace the board",
-    ),
-    74: ("warning", "an NVLink error: see nvidia-smi nvlink -s; GPUs that work together may hang"),
-    79: (
-        "error",
-        "the board has fallen off the bus (power, heat, riser): no process can use it until a reset or a reboot",
-    ),
-    94: (
-        "warning",
-        "an uncorrectable memory error that hit one program only: it dies; reset the board when it is idle",
-    ),
-    95: ("error", "an uncorrectable memory error that may have hit any program on the board: drain and reset it"),
-    119: (
-        "warning",
-        "the board's system processor (GSP) did not answer in time: reset; if it comes back, update the driver",
-    ),
-    120: ("warning", "an error of the board's system processor (GSP): reset; if it comes back, update the driver"),
-}
 _HOT = ((0x020, "software thermal slowdown"), (0x040, "hardware thermal slowdown"))
 _POWER = ((0x004, "power cap"), (0x008, "hardware slowdown"), (0x080, "power brake"))
 _HARD_POWER = 0x088
@@ -61,9 +32,8 @@ def xid(facts: Facts) -> Finding:
     if not met:
         return fine("xid", "no Xid in the kernel's log", "dmesg or journalctl -k: no line with Xid")
     last = {(address, number): line for address, number, line in met}
-    meanings = {number: _XIDS.get(number, ("warning", "see NVIDIA's Xid catalogue")) for _address, number in last}
-    levels: list[Level] = [one for one in _WORST if any(one == level for level, _words in meanings.values())]
-    level = levels[0]
+    meanings = {number: known(number) for _address, number in last}
+    level: Level = next(one for one in _WORST if any(what.level == one for what in meanings.values()))
     addresses = sorted({address for address, _number in last})
     return Finding(
         check="xid",
@@ -73,7 +43,7 @@ def xid(facts: Facts) -> Finding:
         + " at "
         + ", ".join(addresses),
         evidence=tuple(f"kernel log: {line.strip()}" for line in last.values()),
-        cause="; ".join(f"{number}: {words}" for number, (_level, words) in sorted(meanings.items())),
+        cause="; ".join(f"{number}: {what.meaning}" for number, what in sorted(meanings.items())),
         fixes=()
         if level == "note"
         else anywhere(
