@@ -311,7 +311,7 @@ def test_too_few_devices_end_the_start_before_any_worker(start):
         env={"CUDA_VISIBLE_DEVICES": ""},
     )
     server.process.wait(20)
-    assert "error: not enough GPUs: found 0 GPU(s), of which 0 free" in server.log
+    assert "error: not enough GPUs for service Svc: " in server.log
     assert "--device cpu" in server.log
     assert "worker 0" not in server.log
 

@@ -18,7 +18,7 @@ from tiffin.errors import Error, Failed
 from tiffin.messages.link import Batch, Data, End, LinkMessage, Open, Ran, Reply
 from tiffin.worker.context import Run, current_run
 from tiffin.worker.failures import bad_output, failure, log_failure, method_failure
-from tiffin.worker.health import Health
+from tiffin.worker.health import Health, free_memory
 from tiffin.worker.hosted import Hosted, Method
 from tiffin.worker.session import Session
 from tiffin.worker.streams import stream_media
@@ -195,7 +195,7 @@ class AsyncLane:
                 await self._stream(session, method, member, arguments)
                 self._send(session, End(stream))
             else:
-                self._send(session, _encode(method, member, await method.call(arguments)))
+                self._send(session, self._encode(method, member, await method.call(arguments)))
         except Error as error:
             self._send(session, failure(stream, error))
         except asyncio.CancelledError as error:
@@ -204,7 +204,8 @@ class AsyncLane:
                 log_failure(method.spec.name, [member], error)
                 self._send(session, method_failure(stream, method.spec.name, error))
         except BaseException as error:  # wall: the user's code may raise anything, sys.exit included
-            self._health.kind(method.spec.name, [member], error)
+            if self._health.kind(method.spec.name, [member], error) == "out_of_memory":
+                free_memory()
             log_failure(method.spec.name, [member], error)
             self._send(session, method_failure(stream, method.spec.name, error))
         finally:
@@ -212,6 +213,16 @@ class AsyncLane:
             session.widen.pop(stream, None)
             session.cancelled.discard(stream)
             self._send(session, Ran(batch.batch, time.perf_counter() - started, 1))
+
+    def _encode(self, method: Method, member: Open, result: Any) -> LinkMessage:
+        if type(result) is Failed:
+            return failure(member.stream, result.error)
+        try:
+            body, media, name = method.codec.encode(result, member.accept)
+        except Exception as error:  # wall: encoding calls the user's own types
+            self._health.kind(method.spec.name, [member], error)
+            return bad_output(member.stream, method.spec.name, error)
+        return Reply(member.stream, body, media, name)
 
     async def _stream(self, session: Session, method: Method, member: Open, arguments: dict[str, Any]) -> None:
         """Send every item of an async generator."""
@@ -273,13 +284,3 @@ def _early_stop(session: Session, stream: int) -> Callable[[], None]:
             now()
 
     return stop
-
-
-def _encode(method: Method, member: Open, result: Any) -> LinkMessage:
-    if type(result) is Failed:
-        return failure(member.stream, result.error)
-    try:
-        body, media, name = method.codec.encode(result, member.accept)
-    except Exception as error:  # wall: encoding calls the user's own types
-        return bad_output(member.stream, method.spec.name, error)
-    return Reply(member.stream, body, media, name)

@@ -16,7 +16,6 @@ _NO_MEMORY_CODE = 2
 # device itself is.
 _DEAD_CODES = frozenset({100, 101, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999})
 
-_NO_MEMORY_NAMES = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
 _NO_MEMORY = re.compile(
     r"CUDA out of memory|CUDA error: out of memory|HIP out of memory|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation"
     r"|CU(BLAS|DNN|SOLVER|SPARSE|FFT)_STATUS_ALLOC_FAILED|DefaultCPUAllocator: (can't allocate|not enough) memory"
@@ -33,6 +32,9 @@ _DEAD = re.compile(
     re.IGNORECASE,
 )
 _NUMBERED = re.compile(r"CUDA failure (\d+)[: ]|cudaError_?t?\(?(\d+)\)?")
+
+# What PyTorch says in a plain RuntimeError begins with these; the same words further on are somebody's own sentence.
+_PLAIN = re.compile(r"CUDA |CUDNN|cuDNN|CUBLAS|cuBLAS|HIP |NCCL|GPU is lost|\[enforce fail at |DefaultCPUAllocator")
 
 # Modules whose exceptions are their own word about the device; plain RuntimeErrors are PyTorch's way, for one.
 _MODULES = (
@@ -58,10 +60,16 @@ def classify(error: BaseException) -> Kind:
         "dead_device": the process's CUDA context is dead, or the device is: nothing works there any more in this process.
         "other": anything else.
     """
-    if isinstance(error, MemoryError) or any(kind.__name__ in _NO_MEMORY_NAMES for kind in type(error).__mro__):
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "OutOfMemoryError" in names):
         return "out_of_memory"
-    if type(error) is not RuntimeError and not any(_is_frameworks(kind) for kind in type(error).__mro__):
+    plain = type(error) is RuntimeError
+    if plain and not _PLAIN.match(_text(error)):
         return "other"
+    if not plain and not any(_is_frameworks(kind) for kind in type(error).__mro__):
+        return "other"
+    if "ResourceExhaustedError" in names:  # TensorFlow
+        return "out_of_memory"
     code = _code(error)
     if code == _NO_MEMORY_CODE:
         return "out_of_memory"

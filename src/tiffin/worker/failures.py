@@ -75,8 +75,12 @@ def method_failure(stream: int, method: str, error: BaseException) -> Failure:
     """
     if isinstance(error, Error):
         return failure(stream, error)
-    if classify(error) == "out_of_memory":
+    kind = classify(error)
+    if kind == "out_of_memory":
         return system_failure(stream, Code.OUT_OF_MEMORY, f"method {method!r} ran out of memory: {describe(error)}")
+    if kind == "dead_device":  # in a process that is not a worker's: there the worker has ended by now
+        words = f"method {method!r} failed: {describe(error)}; this process can use the device no more, start it again"
+        return system_failure(stream, Code.METHOD_FAILED, words)
     return system_failure(stream, Code.METHOD_FAILED, f"method {method!r} failed: {describe(error)}")
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
+from tiffin.errors import Code, Error
 from tiffin.messages.link import Open
 from tiffin.worker.device_errors import Kind, classify
 from tiffin.worker.failures import describe, log_failure
@@ -37,6 +38,8 @@ class Health:
 
     def kind(self, method: str, members: Iterable[Open], error: BaseException) -> Kind:
         """Return what an exception means; a dead device ends the process here, its members unanswered: they run elsewhere."""
+        if isinstance(error, Error) and error.code == Code.BAD_OUTPUT and error.__cause__ is not None:
+            error = error.__cause__  # it came to light while the result was written
         kind = classify(error)
         if kind == "dead_device" and self._leave is not None:
             log_failure(method, members, error)
@@ -91,7 +94,10 @@ def size_bucket(size: int, rows: int) -> int:
 
 
 def free_memory() -> None:
-    """Give back what a failed run still holds, the frameworks' caches on the device included."""
+    """Give back what a failed run still holds, the caches of PyTorch and CuPy on the device included.
+
+    TensorFlow, JAX and ONNX Runtime keep arenas that cannot be emptied; what was freed in them is used again.
+    """
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -92,12 +92,32 @@ class JoinedRun:
         Args:
             members: calls. first: not part of a search.
         """
+        run = Run(self._session, members, self._received)
+        good, rest, size, failed = self._try(run, members, first=first)
+        # By now nothing here holds the arguments: what follows may need the memory that they took.
+        if failed is not None:
+            began = time.perf_counter()
+            if self._failed(run, failed) and first:
+                self._split_s += time.perf_counter() - began
+        elif good:
+            rows = sum([member.rows for member in members])
+            self._ran = max(self._ran, min(rows, self._limit))
+            self._health.fitted(self._method.index, size_bucket(size, rows), min(rows, self._limit))
+        if rest:
+            self._attempt(rest, first=first)
+
+    def _try(
+        self, run: Run, members: Sequence[Open], *, first: bool
+    ) -> tuple[Sequence[Open], Sequence[Open], int, BaseException | None]:
+        """Run members together, once.
+
+        Returns:
+            those that ran, those that cannot be joined with them, bytes of all, and what was raised.
+        """
         method = self._method
         body = self._session.body
-        run = Run(self._session, members, self._received)
         good: Sequence[Open] = members
         rest: Sequence[Open] = ()
-        failed: BaseException | None = None
         size = 0
         try:
             bodies = [
@@ -105,7 +125,6 @@ class JoinedRun:
             ]
             size = sum([len(one) for _media, one in bodies])
             decoded = method.codec.decode_batch(bodies)
-            del bodies
             if decoded.errors or decoded.rest:
                 errors = decoded.errors
                 self._out += [failure(members[index].stream, errors[index]) for index in errors]
@@ -119,18 +138,8 @@ class JoinedRun:
                     self._rows += sum(counts)
                 self._answer(good, self._call(run, decoded.arguments, counts), counts)
         except BaseException as error:  # wall: the user's code may raise anything, sys.exit included
-            failed = error
-        if failed is not None:
-            # Not in the except block: what follows may run for long, and its own exceptions would carry this one along.
-            started = time.perf_counter()
-            if self._failed(run, failed) and first:
-                self._split_s += time.perf_counter() - started
-        elif good:
-            rows = sum([member.rows for member in members])
-            self._ran = max(self._ran, min(rows, self._limit))
-            self._health.fitted(method.index, size_bucket(size, rows), min(rows, self._limit))
-        if rest:
-            self._attempt(rest, first=first)
+            return good, rest, size, error
+        return good, rest, size, None
 
     def _call(self, run: Run, arguments: dict[str, Any], counts: Sequence[int]) -> Any:
         """Call the method, in parts where one call brings more rows than may run at once."""

@@ -71,6 +71,7 @@ class Runner:
             except Error as error:
                 out.append(failure(stream, error))
             except BaseException as error:  # wall: the user's code may raise anything, sys.exit included
+                arguments = {}  # they may be what was too large
                 out.append(self._failed(method, session, member, error))
             else:
                 try:
@@ -80,6 +81,8 @@ class Runner:
                         encoded, media, name = encode(result, member.accept)
                         out.append(Reply(stream, encoded, media, name))
                 except Exception as error:  # wall: encoding calls the user's own types
+                    # A device works on behind the method's back: its errors may come to light when the result is fetched.
+                    self._health.kind(method.spec.name, [member], error)
                     out.append(bad_output(stream, method.spec.name, error))
             now = clock()
             if now - flushed > FLUSH_S and member is not batch.members[-1]:

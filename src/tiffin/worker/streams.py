@@ -16,7 +16,7 @@ from tiffin.errors import Error
 from tiffin.messages.link import Batch, Data, End, LinkMessage, Open, Ran
 from tiffin.worker.context import Run, current_run
 from tiffin.worker.failures import failure, log_failure, method_failure
-from tiffin.worker.health import Health
+from tiffin.worker.health import Health, free_memory
 from tiffin.worker.hosted import Hosted, Method
 from tiffin.worker.session import Session
 
@@ -130,7 +130,8 @@ class StreamLane:
         except Error as error:
             last.append(failure(stream, error))
         except BaseException as error:  # wall: the user's code may raise anything, sys.exit included
-            self._health.kind(method.spec.name, [member], error)
+            if self._health.kind(method.spec.name, [member], error) == "out_of_memory":
+                free_memory()
             log_failure(method.spec.name, [member], error)
             last.append(method_failure(stream, method.spec.name, error))
         finally:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.unit.worker.bench import WAIT_S, Bench, spec_of
+from tiffin.errors import Code, Error
 from tiffin.messages.link import Failure, Ran, Reply
 from tiffin.worker.setup import EXIT_DEVICE, EXIT_OUT_OF_MEMORY
 
@@ -152,6 +153,61 @@ def test_what_the_failed_run_held_is_let_go_before_the_next_one(bench: Make) -> 
         assert give(b, [1, 1])[0] == [b"[0]", b"[0]"]
     finally:
         gc.enable()
+
+
+class Tensor(list[int]):
+    """What a decoded argument becomes on the device."""
+
+
+def converted(b: Bench, alive: list[weakref.ref[Any]]) -> list[tuple[int, int]]:
+    """Have arguments converted as tensors are; note at each run its rows, and how many earlier inputs are still held."""
+    seen: list[tuple[int, int]] = []
+
+    def convert(value: Any) -> Tensor:
+        seen.append((len(value), sum(one() is not None for one in alive)))
+        tensor = Tensor(value)
+        alive.append(weakref.ref(tensor))
+        return tensor
+
+    b.methods[0]._tensors = [("x", convert)]
+    return seen
+
+
+def test_inputs_on_the_device_are_let_go_before_the_next_try(bench: Make) -> None:
+    b = bench((JOINED, Device(2)))
+    seen = converted(b, [])
+    give(b, [1] * 16)
+    assert [rows for rows, _ in seen] == [16, 8, 4, *[2] * 8]
+    assert [held for _, held in seen] == [0] * 11
+
+
+def test_the_input_of_a_single_call_is_let_go_too(bench: Make) -> None:
+    tries: list[int] = []
+
+    def once(x: list[int]) -> int:
+        tries.append(len(x))
+        if len(tries) == 1:
+            raise OutOfMemoryError
+        return len(x)
+
+    b = bench((spec_of("one"), once))
+    b.methods[0].tracked = False
+    seen = converted(b, [])
+    b.give(b.open({"x": [1, 2]}))
+    assert b.expect(Reply).body == b"2"
+    assert seen == [(2, 0), (2, 0)]
+
+
+def test_a_device_that_dies_while_the_result_is_fetched(bench: Make, caplog: pytest.LogCaptureFixture) -> None:
+    b = bench((spec_of("one"), lambda x: x))
+
+    def encode(value: Any, accept: int) -> Any:
+        raise Error("cannot be sent", code=Code.BAD_OUTPUT) from DEAD
+
+    b.codec.encode = encode  # type: ignore[method-assign]
+    b.give(b.open({"x": 1}))
+    assert b.left.get(timeout=WAIT_S) == EXIT_DEVICE
+    assert "an illegal memory access" in caplog.text
 
 
 def test_another_exception_among_smaller_runs_is_still_bisected(bench: Make) -> None:
