@@ -20,6 +20,8 @@ from tiffin.testing.devices import FakeDevices
 
 ARGV = [sys.executable, "-m", "tiffin", "gpus"]
 
+SERIES = f"{os.getpid() % 65536:04x}"
+
 GPU_SERVICE = """
 import os
 import tiffin
@@ -32,6 +34,11 @@ class Digits:
 """
 
 
+def made_up(gpus: int = 1, **settings: Any) -> FakeDevices:
+    """Return devices that no worker of another test sits on, though it may run at the same time."""
+    return FakeDevices(gpus, series=SERIES, **settings)
+
+
 def gpus(devices: FakeDevices, *options: str, **env: str) -> str:
     out = subprocess.run(
         [*ARGV, *options], env={**devices.environ, **env}, capture_output=True, text=True, check=True, timeout=60
@@ -41,7 +48,7 @@ def gpus(devices: FakeDevices, *options: str, **env: str) -> str:
 
 
 def test_one_board_with_nobody_on_it():
-    with FakeDevices(names="NVIDIA L4", memory=23034, power=17, power_limit=72, capability="8.9") as devices:
+    with made_up(names="NVIDIA L4", memory=23034, power=17, power_limit=72, capability="8.9") as devices:
         assert gpus(devices) == (
             "driver 580.65.06, CUDA 13.0\n"
             "GPU  Name  UUID          Use          Memory   Temp      Power  CC   Mode\n"
@@ -50,7 +57,7 @@ def test_one_board_with_nobody_on_it():
 
 
 def test_many_kinds_of_boards():
-    with FakeDevices(
+    with made_up(
         4,
         names=["NVIDIA A100-SXM4-80GB", "NVIDIA H200", "NVIDIA L4", "NVIDIA T4"],
         mig="3g.40gb,1g.10gb",
@@ -89,7 +96,7 @@ def test_many_kinds_of_boards():
 
 def test_another_process_is_named_by_its_program_and_what_it_was_given():
     argv = [sys.executable, "-c", "import time; time.sleep(60)"]
-    with FakeDevices() as devices, subprocess.Popen(argv) as process:
+    with made_up() as devices, subprocess.Popen(argv) as process:
         devices.run([(0, process.pid, 2048)])
         shown = gpus(devices)
         process.kill()
@@ -98,7 +105,7 @@ def test_another_process_is_named_by_its_program_and_what_it_was_given():
 
 
 def test_eight_boards_are_eight_lines():
-    with FakeDevices(8) as devices:
+    with made_up(8) as devices:
         lines = gpus(devices).splitlines()
     assert [line.split()[0] for line in lines] == ["driver", "GPU", *map(str, range(8))]
 
@@ -112,7 +119,7 @@ def test_eight_boards_are_eight_lines():
     ],
 )
 def test_no_gpu_is_one_calm_line_with_the_reason(settings, reason):
-    with FakeDevices(**settings) as devices:
+    with made_up(**settings) as devices:
         out = gpus(devices)
         assert out.startswith(f"no GPU to use: {reason}")
         assert out.count("\n") == 1
@@ -130,7 +137,7 @@ def test_without_any_driver_library():
 
 
 def test_hidden_boards_are_counted():
-    with FakeDevices(3) as devices:
+    with made_up(3) as devices:
         lines = gpus(devices, CUDA_VISIBLE_DEVICES="1").splitlines()
         assert [line.split()[0] for line in lines] == ["driver", "GPU", "1", "note:"]
         assert "2 more device(s) are hidden" in lines[-1]
@@ -140,7 +147,7 @@ def test_hidden_boards_are_counted():
 
 
 def test_the_form_of_the_json_stays():
-    with FakeDevices(utilization=93, processes="0 999999999 1024") as devices:
+    with made_up(utilization=93, processes="0 999999999 1024") as devices:
         found = json.loads(gpus(devices, "--json"))
     assert found == {
         "driver": "580.65.06",
@@ -149,7 +156,7 @@ def test_the_form_of_the_json_stays():
         "devices": [
             {
                 "index": 0,
-                "uuid": "GPU-00000000-0000-0000-0000-000000000000",
+                "uuid": f"GPU-00000000-{SERIES}-0000-0000-000000000000",
                 "name": "NVIDIA Fake 80GB",
                 "parent": "",
                 "mig": False,
@@ -177,7 +184,7 @@ def test_the_form_of_the_json_stays():
 
 
 def test_watching_in_a_pipe_prints_again_and_again():
-    with FakeDevices() as devices:
+    with made_up() as devices:
         argv = [*ARGV, "--watch", "0.1", "--json"]
         with subprocess.Popen(argv, env=devices.environ, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -191,7 +198,7 @@ def test_watching_in_a_pipe_prints_again_and_again():
 
 
 def test_watching_tables_in_a_pipe():
-    with FakeDevices(2) as devices:
+    with made_up(2) as devices:
         argv = [*ARGV, "--watch", "0.1"]
         with subprocess.Popen(argv, env=devices.environ, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -205,7 +212,7 @@ def test_watching_tables_in_a_pipe():
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted(plain):
-    with FakeDevices(lost=1, gpus=2) as devices:
+    with made_up(lost=1, gpus=2) as devices:
         env = {name: value for name, value in devices.environ.items() if name != "NO_COLOR"}
         env |= {"TERM": "xterm-256color", "COLUMNS": "120"} | ({"NO_COLOR": "1"} if plain else {})
         shown = on_a_terminal(ARGV, env)
@@ -232,7 +239,7 @@ def on_a_terminal(argv: list[str], env: dict[str, str]) -> str:
 
 def test_the_workers_of_a_server_are_shown_on_their_boards(tmp_path):
     (tmp_path / "service.py").write_text(GPU_SERVICE)
-    with FakeDevices(3) as devices:
+    with made_up(3) as devices:
         with TestServer("service:Digits", app_dir=tmp_path, env=devices.env) as server:
             pids = server.worker_pids()
             devices.run([(0, pids[0], 2048), (1, pids[1], 512), (1, 999999999, 100)])
@@ -269,7 +276,7 @@ read, write = os.pipe()
 child = os.fork()
 if child == 0:
     os.setsid()
-    title.introduce("Digits", 4, "cuda:0", {"CUDA_VISIBLE_DEVICES": "GPU-00000001-0000-0000-0000-000000000000"})
+    title.introduce("Digits", 4, "cuda:0", {"CUDA_VISIBLE_DEVICES": "GPU-00000001-SERIES-0000-0000-000000000000"})
     title.show_memory(3 << 30)
     os.write(write, b"x")
     signal.pause()
@@ -285,8 +292,8 @@ def test_in_a_container_workers_report_their_own_memory():
     unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this process may not make a pid namespace (unshare --pid)")
-    with FakeDevices(2, processes="1 4711 3500") as devices:
-        argv = [*unshare, sys.executable, "-c", IN_A_CONTAINER]
+    with made_up(2, processes="1 4711 3500") as devices:
+        argv = [*unshare, sys.executable, "-c", IN_A_CONTAINER.replace("SERIES", SERIES)]
         seen = []
         for options in (["--json"], []):
             out = subprocess.run(

@@ -68,8 +68,11 @@ class Monitor:
                         self._latest = (self._clock(), readings)
                     self._pause(EVERY_S)
         except NoDriver:  # tried again when somebody asks
+            pass
+        finally:
             with self._lock:
-                self._thread = None
+                if self._thread is threading.current_thread():
+                    self._thread = None
 
     def _wanted(self) -> bool:
         """Tell whether somebody still asks; else the thread is over, and whoever asks next starts another."""

@@ -137,7 +137,7 @@ def _runtime_choice(devices: Sequence[D], value: str) -> tuple[tuple[D, ...], tu
     if entries[0] == "none":
         return (), ()
     # The numbers are the host's. Inside a container that shows only those boards, they are numbered from 0 again.
-    if all(entry.replace(":", "").isdigit() for entry in entries) and _units(devices, entries) <= len(set(entries)):
+    if all(_is_number(entry.replace(":", "")) for entry in entries) and _units(devices, entries) <= len(set(entries)):
         return tuple(devices), ()
     named = {entry: [device for device in devices if _runtime_matches(devices, device, entry)] for entry in entries}
     unknown = ", ".join(repr(entry) for entry, hits in named.items() if not hits)
@@ -156,7 +156,7 @@ def _runtime_matches(devices: Sequence[D], device: D, entry: str) -> bool:
     if not colon:
         return matches(device, entry) or bool(device.parent and entry == str(device.index))
     slices = [one for one in devices if one.parent and str(one.index) == board]
-    return number.isdigit() and int(number) < len(slices) and slices[int(number)] is device
+    return _is_number(number) and int(number) < len(slices) and slices[int(number)] is device
 
 
 def _hides_all(devices: Sequence[Named], variable: str, value: str) -> str:

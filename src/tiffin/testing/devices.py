@@ -22,7 +22,7 @@ _LIBRARY = "libnvidia-ml.so.1"
 _SETTINGS = (
     "gpus", "init", "driver", "cuda", "lost", "hang", "unsupported", "names", "memory", "used", "busy", "capability", "mode", "bus",
     "minor", "numa", "utilization", "memory_utilization", "temperature", "power", "power_limit", "throttle", "ecc", "ecc_corrected",
-    "persistence", "remapped", "mig", "processes", "xid",
+    "persistence", "remapped", "series", "mig", "processes", "xid",
 )  # fmt: skip
 _HIDERS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 

@@ -14,6 +14,7 @@
  *   FAKE_NVML_HANG=1                  calls about a device do not return while this is set (use a file)
  *   FAKE_NVML_UNSUPPORTED=nvmlDeviceGetPowerUsage,...   these functions answer "Not Supported"
  *
+ *   FAKE_NVML_SERIES=12ab             second part of every uuid (default 0000), for tests that must not meet each other's devices
  *   FAKE_NVML_NAMES=NVIDIA A100-SXM4-80GB,NVIDIA L4     list
  *   FAKE_NVML_MEMORY=81920,23034      list, MiB in all (default 81920)
  *   FAKE_NVML_USED=100                list, MiB held by nobody in particular (default 0)
@@ -274,11 +275,13 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, device_t **device) {
 }
 
 int nvmlDeviceGetUUID(device_t *device, char *into, unsigned size) {
+    char series[TEXT];
     CHECK(device);
+    if (!*text("FAKE_NVML_SERIES", series)) snprintf(series, TEXT, "0000");
     if (device->slice < 0)
-        snprintf(into, size, "GPU-%08d-0000-0000-0000-000000000000", device->board);
+        snprintf(into, size, "GPU-%08d-%.4s-0000-0000-000000000000", device->board, series);
     else
-        snprintf(into, size, "MIG-%08d-0000-0000-0000-%012d", device->board, device->slice);
+        snprintf(into, size, "MIG-%08d-%.4s-0000-0000-%012d", device->board, series, device->slice);
     return SUCCESS;
 }
 

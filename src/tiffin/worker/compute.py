@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from tiffin.messages.link import Batch
 from tiffin.worker.runner import Runner
 from tiffin.worker.session import Session
+
+# A signal that comes just before the main thread waits does not wake it; whoever asks this worker to end waits so long at most.
+_LOOK_S = 0.5
 
 
 class ComputeLane:
@@ -65,7 +68,10 @@ class ComputeLane:
         run = self._runner.run
         clock = time.perf_counter
         while True:
-            item = get()
+            try:
+                item = get(timeout=_LOOK_S)
+            except Empty:
+                continue
             if item is None:
                 self._queue.put(None)  # for the other threads
                 return

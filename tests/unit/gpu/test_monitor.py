@@ -104,10 +104,30 @@ def test_without_a_driver_it_is_tried_again_when_somebody_asks():
     bench.driver = False
     for attempt in (1, 2):
         assert bench.monitor.readings() == ()
-        for thread in threading.enumerate():
-            if thread.name == "tiffin-gpus":
-                thread.join(WAIT_S)
+        join()
         assert bench.sessions == attempt
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_look_that_fails_is_tried_again_when_somebody_asks():
+    bench = Bench()
+    bench.readings = (None,)  # type: ignore[assignment]
+    bench.monitor.readings()
+    join()
+    bench.readings = (Reading(uuid="GPU-a", index=0),)
+    bench.monitor.readings()
+    pause = bench.rest()
+    assert bench.monitor.readings() == bench.readings
+    bench.now += IDLE_S
+    pause.set()
+
+
+def join() -> None:
+    """Wait until no thread of a monitor is left."""
+    for thread in threading.enumerate():
+        if thread.name == "tiffin-gpus":
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
 
 
 def test_a_lost_board_keeps_the_name_that_it_had():
@@ -130,7 +150,4 @@ def test_a_lost_board_keeps_the_name_that_it_had():
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
     yield
-    for thread in threading.enumerate():
-        if thread.name == "tiffin-gpus":
-            thread.join(WAIT_S)
-            assert not thread.is_alive()
+    join()

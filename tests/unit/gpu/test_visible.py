@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tiffin.gpu.inventory import Device, Inventory, visible
 
@@ -193,3 +195,20 @@ def test_both_variables_together():
 def test_a_machine_without_devices_keeps_its_own_reason():
     empty = Inventory(reason="no NVIDIA driver visible: x")
     assert visible(empty, {"CUDA_VISIBLE_DEVICES": "0"}) is empty
+
+
+ENTRIES = st.sampled_from(
+    ["0", "1", "2", "-1", "", " ", "9", "GPU-00", "GPU-", "GPU-11", "MIG-a", "MIG-", "MIG-GPU-11/7/0",
+     "MIG-GPU-11", "1:0", "1:9", "1:x",
+     "1:²", "all", "none", "void", "nvidia.com/gpu=0", "/x", "x", "²", "00"]
+)  # fmt: skip
+
+
+@given(st.lists(ENTRIES, max_size=4).map(",".join), st.lists(ENTRIES, max_size=4).map(",".join))
+def test_whatever_the_lists_hold_there_is_a_choice_or_a_reason(cuda, runtime):
+    found = visible(MIXED, {"CUDA_VISIBLE_DEVICES": cuda, "NVIDIA_VISIBLE_DEVICES": runtime})
+    assert set(found.devices) <= set(MIXED.devices)
+    assert len(set(found.devices)) == len(found.devices)
+    assert bool(found.devices) != bool(found.reason)
+    for line in (found.reason, *found.problems):
+        assert not line or repr(cuda) in line or repr(runtime) in line
