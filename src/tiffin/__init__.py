@@ -21,12 +21,38 @@ from tiffin.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
-    from tiffin.frameworks import onnx, tensorflow, torch
+    from tiffin.frameworks import (
+        catboost,
+        keras,
+        lightgbm,
+        lightning,
+        onnx,
+        sentence_transformers,
+        sklearn,
+        tensorflow,
+        torch,
+        transformers,
+        xgboost,
+    )
     from tiffin.gpu.device import device
     from tiffin.server.inline import serve
+    from tiffin.store import models
 
 _LATER = {"device": "tiffin.gpu.device", "serve": "tiffin.server.inline"}
-_ROOMS = ("onnx", "tensorflow", "torch")  # of tiffin.frameworks; the libraries are imported by what is called there
+# Of tiffin.frameworks; the libraries are imported by what is called there.
+_ROOMS = (
+    "catboost",
+    "keras",
+    "lightgbm",
+    "lightning",
+    "onnx",
+    "sentence_transformers",
+    "sklearn",
+    "tensorflow",
+    "torch",
+    "transformers",
+    "xgboost",
+)
 
 __all__ = [
     "ContentType",
@@ -37,15 +63,24 @@ __all__ = [
     "Shape",
     "__version__",
     "api",
+    "catboost",
     "depends",
     "device",
+    "keras",
+    "lightgbm",
+    "lightning",
+    "models",
     "on_shutdown",
     "on_startup",
     "onnx",
+    "sentence_transformers",
     "serve",
     "service",
+    "sklearn",
     "tensorflow",
     "torch",
+    "transformers",
+    "xgboost",
 ]
 
 
@@ -53,6 +88,9 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         room = globals()[name] = importlib.import_module(f"tiffin.frameworks.{name}")
         return room
+    if name == "models":
+        models = globals()[name] = importlib.import_module("tiffin.store.models")
+        return models
     home = _LATER.get(name)
     if home is None:
         raise AttributeError(f"module 'tiffin' has no attribute {name!r}")

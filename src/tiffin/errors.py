@@ -8,7 +8,11 @@ Owns what every code means on HTTP, gRPC and the command line; never formats a r
         ├── SpecError       a service that cannot be served as written
         ├── ConfigError     a setting that does not exist or has a wrong value
         ├── PlacementError  the devices asked for are not there
-        └── StartError      the machine refuses: port taken, file missing
+        ├── StartError      the machine refuses: port taken, file missing
+        └── ModelError      the store cannot do what was asked of it
+            ├── NotFoundError   no model of that name
+            ├── DamagedError    content that is not what its digest says
+            └── TrustError      loading would run code, and nobody said that it may
 """
 
 from __future__ import annotations
@@ -195,3 +199,27 @@ class StartError(UsageError):
     """The machine refuses what the start needs: a taken port, a missing file."""
 
     exit_code = 71
+
+
+class ModelError(UsageError):
+    """What was asked of the model store cannot be done: a name that is taken, a file that is refused, a full disk."""
+
+    exit_code = 65
+
+
+class NotFoundError(ModelError):
+    """No model, version or tag of that name."""
+
+    exit_code = 66
+
+
+class DamagedError(ModelError):
+    """A file is not what its recorded digest says: altered, cut short, or never whole."""
+
+    exit_code = 74
+
+
+class TrustError(ModelError):
+    """Loading would run code that is in the model, and nobody has said that this is wanted."""
+
+    exit_code = 77

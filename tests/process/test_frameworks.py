@@ -28,11 +28,11 @@ right = model(rows).numpy()
 model.save(folder + "/m.keras")
 model.export(folder + "/saved", verbose=False)
 with tiffin.tensorflow.scope():
-    assert np.allclose(tiffin.tensorflow.load(folder + "/m.keras")(rows).numpy(), right)
-    saved = tiffin.tensorflow.load(folder + "/saved")
+    assert np.allclose(tiffin.tensorflow.load_file(folder + "/m.keras")(rows).numpy(), right)
+    saved = tiffin.tensorflow.load_file(folder + "/saved")
     assert np.allclose(saved.serve(rows).numpy(), right)
 try:
-    tiffin.tensorflow.load(folder)
+    tiffin.tensorflow.load_file(folder)
 except ConfigError as error:
     assert "is no model of TensorFlow's" in error.message
 else:

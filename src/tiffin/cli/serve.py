@@ -15,6 +15,8 @@ from tiffin.cli.target import find_target
 def command(*, target: str | None, reload: bool, **given: object) -> int:
     """Serve TARGET over HTTP: service:Digits, service.py:Digits, a folder, or nothing where this folder has one service.
 
+    model:NAME serves a model of the store as it is, without a class (see tiffin models).
+
     Ctrl-C stops it when all calls are answered; twice, at once.
     """
     found, folder = find_target(target)

@@ -19,12 +19,17 @@ def find_target(argument: str | None) -> tuple[str, str]:
     """Return ("module:Class" or "module", folder).
 
     Args:
-        argument: "service:Digits", "service.py:Digits", "folder/service.py", a folder, or None for this folder.
+        argument: "service:Digits", "service.py:Digits", "folder/service.py", a folder, None for this folder; "model:digits" or
+            "model:digits:v3" for a model in the store.
 
     Raises:
-        StartError: no such file or folder, or not exactly one service can be meant.
+        StartError: no such file or folder, or not exactly one service can be meant. NotFoundError: there is no such model.
     """
     place, colon, name = (argument or ".").partition(":")
+    if place == "model" and colon and not Path("model.py").exists():
+        from tiffin.frameworks.served import target_of  # reads the store
+
+        return target_of(name), str(Path.cwd())
     if colon and not _CLASS.match(name):
         raise StartError(
             f"{argument!r}: {name!r} is not the name of a class", hint="write module:Class, for example service:Digits"

@@ -1,4 +1,4 @@
-"""ONNX Runtime on this worker's device: `tiffin.onnx`.
+"""ONNX Runtime on this worker's device: `tiffin.onnx`. Models in the store (`save`, `load`) are `onnx_files`' matter.
 
 Owns the choice of execution providers and the check that the one asked for is the one in use: ONNX Runtime itself falls back to the
 CPU with a line in a log. It is imported when a function is called.
@@ -14,10 +14,12 @@ from typing import Any
 
 from tiffin.errors import ConfigError
 from tiffin.frameworks.library import library
+from tiffin.frameworks.onnx_files import ROOM
 from tiffin.gpu.device import MEMORY_VARIABLE
 from tiffin.gpu.device import device as _device_name
 
-__all__ = ["providers", "session"]
+__all__ = ["load", "providers", "save", "session"]
+save, load = ROOM.save, ROOM.load
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 

@@ -1,4 +1,4 @@
-"""TensorFlow on this worker's device: `tiffin.tensorflow`.
+"""TensorFlow on this worker's device: `tiffin.tensorflow`. Models in the store (`save`, `load`) are `tensorflow_files`' matter.
 
 Owns the settings of memory and devices that must be made before TensorFlow starts; never loads it before a function is called.
 """
@@ -12,10 +12,12 @@ from typing import Any
 
 from tiffin.errors import ConfigError
 from tiffin.frameworks.library import library
+from tiffin.frameworks.tensorflow_files import ROOM
 from tiffin.gpu.device import MEMORY_VARIABLE
 from tiffin.gpu.device import device as _device_name
 
-__all__ = ["device", "load", "scope", "setup"]
+__all__ = ["device", "load", "load_file", "save", "scope", "setup"]
+save, load = ROOM.save, ROOM.load
 
 
 def device() -> str:
@@ -70,7 +72,7 @@ def setup(*, growth: bool = True, soft_placement: bool = True, log_placement: bo
     return [gpu.name for gpu in gpus]
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load_file(path: str | os.PathLike[str]) -> Any:
     """Load a model onto this process's device, whatever it was trained on.
 
     Args:

@@ -1,4 +1,4 @@
-"""PyTorch on this worker's device: `tiffin.torch`.
+"""PyTorch on this worker's device: `tiffin.torch`. Models in the store (`save`, `load`) are `torch_files`' matter.
 
 Owns where a model goes and in which precision it runs; never trains, never changes weights but their precision. The same code works
 on the CPU. PyTorch is imported when a function is called.
@@ -8,11 +8,13 @@ on the CPU. PyTorch is imported when a function is called.
 from __future__ import annotations
 
 import os
+from _pickle import UnpicklingError  # the error alone: nothing here unpickles
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from tiffin.errors import ConfigError
 from tiffin.frameworks.library import library
+from tiffin.frameworks.torch_files import ROOM
 from tiffin.gpu.device import device as _device_name
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-__all__ = ["device", "devices", "load", "prepare"]
+__all__ = ["device", "devices", "load", "load_file", "prepare", "save"]
+save, load = ROOM.save, ROOM.load
 
 
 def device() -> Any:
@@ -37,7 +40,7 @@ def devices() -> list[Any]:
     return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 
 
-def load(file: str | os.PathLike[str] | BinaryIO, *, trusted: bool = False) -> Any:
+def load_file(file: str | os.PathLike[str] | BinaryIO, *, trusted: bool = False) -> Any:
     """Load what `torch.save` wrote, from whichever GPU, onto this process's device.
 
     Args:
@@ -47,12 +50,10 @@ def load(file: str | os.PathLike[str] | BinaryIO, *, trusted: bool = False) -> A
     Raises:
         ConfigError: it holds more than tensors, and is not trusted.
     """
-    import pickle
-
     torch = library("torch")
     try:
         return torch.load(file, map_location=device(), weights_only=not trusted)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         if trusted:
             raise
         raise ConfigError(

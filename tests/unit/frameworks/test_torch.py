@@ -172,7 +172,7 @@ def test_weights_saved_on_another_gpu_load_here() -> None:
     file = io.BytesIO()
     torch.save({"weight": torch.arange(3.0)}, file)
     source = _repacked(file.getvalue())
-    loaded = helper.load(io.BytesIO(source))
+    loaded = helper.load_file(io.BytesIO(source))
     assert loaded["weight"].tolist() == [0, 1, 2]
     assert loaded["weight"].device.type == "cpu"
     with pytest.raises(RuntimeError, match="CUDA"):
@@ -200,10 +200,10 @@ def test_a_whole_module_loads_with_trust_only() -> None:
     torch.save(network(), file)
     file.seek(0)
     with pytest.raises(ConfigError, match="holds more than tensors") as caught:
-        helper.load(file)
+        helper.load_file(file)
     assert "trusted=True" in caught.value.hint
     file.seek(0)
-    assert isinstance(helper.load(file, trusted=True), torch.nn.Sequential)
+    assert isinstance(helper.load_file(file, trusted=True), torch.nn.Sequential)
 
 
 def test_a_framework_that_is_not_installed_says_how_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,397 @@
+"""PyTorch models in the store: safetensors with a class by import path, TorchScript, torch.export, whole modules with trust.
+
+Owns how each is written and read; never unpickles (that is `trusted`), and never lets PyTorch fall back from a safe load to an
+unsafe one.
+"""
+# pyright: basic
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import sys
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from tiffin.errors import ModelError, TrustError
+from tiffin.frameworks import torch_programs, trusted
+from tiffin.frameworks.library import library
+from tiffin.frameworks.room import Framework, is_a, numbers, only_file, take_options
+from tiffin.store.examples import as_inputs, signature_of
+from tiffin.store.manifest import Signature, Value
+from tiffin.store.rooms import Written
+from tiffin.store.store import Stored
+
+WEIGHTS, SCRIPT, EXPORTED, CHECKPOINT, MODULE = "safetensors", "torchscript", "export", "checkpoint", "module"
+_FILES = {
+    WEIGHTS: "model.safetensors",
+    SCRIPT: "model.ts",
+    EXPORTED: "model.pt2",
+    CHECKPOINT: "model.pt",
+    MODULE: "model.pt",
+}
+FLOOR = (2, 10)  # older versions run code in files that they say are checked (published 2025 and 2026)
+
+
+class Torch(Framework):
+    """`tiffin.torch`: see the module."""
+
+    name = "torch"
+    distributions: ClassVar[tuple[str, ...]] = ("torch",)
+    reading = ("cls", "init")
+
+    def claims(self, value: object) -> bool:
+        """Say whether it is a module, a program, or a dict of tensors."""
+        if is_a(value, "torch.nn:Module", "torch.export:ExportedProgram", "torch.jit:ScriptModule"):
+            return True
+        return isinstance(value, dict) and bool(value) and all(is_a(part, "torch:Tensor") for part in value.values())
+
+    # -- writing -----------------------------------------------------------------------------------------------------------
+
+    def write(self, value: Any, folder: Path, *, example: Any, trusted: bool, options: Mapping[str, Any]) -> Written:
+        """Write a model.
+
+        Args:
+            options: format: "safetensors" (weights; the class is found by its import path, or given to `load`), "torchscript",
+                "export", "module" (pickles the whole module: only with trusted=True); by default what the object is, else
+                "safetensors". init: keyword arguments (JSON) with which the class is made again.
+        """
+        given = take_options(options, ("format", "init"), "tiffin.torch.save")
+        format = given.get("format") or self._format(value)
+        if format not in _FILES or format == CHECKPOINT:
+            raise ModelError(
+                f"format {format!r} does not exist", hint=f"choose {WEIGHTS}, {SCRIPT}, {EXPORTED} or {MODULE}"
+            )
+        path = folder / _FILES[format]
+        if format == WEIGHTS:
+            return self._write_weights(value, path, example, given.get("init") or {})
+        if format == SCRIPT:
+            return self._write_script(value, path, example)
+        if format == EXPORTED:
+            return self._write_exported(value, path, example)
+        if not trusted:
+            raise TrustError(
+                "a whole module can only be saved as a pickle, and loading one runs code that is in it: PyTorch 2.6 and newer "
+                "refuse it by default",
+                hint="save the weights (format='safetensors') or a program (format='export'); for your own files: trusted=True",
+            )
+        library("torch").save(value, path)
+        return self._written(MODULE, value, example, code=True)
+
+    def _format(self, value: Any) -> str:
+        if is_a(value, "torch.jit:ScriptModule"):
+            return SCRIPT
+        return EXPORTED if is_a(value, "torch.export:ExportedProgram") else WEIGHTS
+
+    def _write_weights(self, value: Any, path: Path, example: Any, init: Mapping[str, Any]) -> Written:
+        files = library("safetensors.torch")
+        options: dict[str, Any] = {}
+        if isinstance(value, dict):
+            files.save_file({name: tensor.contiguous() for name, tensor in value.items()}, path)
+            return Written(format=WEIGHTS, distributions=self.distributions)
+        try:
+            files.save_model(value, str(path))
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"the weights of {type(value).__qualname__} cannot be written: {error}") from error
+        try:
+            kept = json.loads(json.dumps(dict(init)))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"init={dict(init)!r} is not JSON: {error}", hint="give plain values") from None
+        reason = _not_made_again(value, kept)
+        if reason:
+            warnings.warn(f"load(…, cls=…) will need the class: {reason}", stacklevel=5)
+        else:
+            options = {"class": f"{type(value).__module__}:{type(value).__qualname__}", "init": kept}
+        written = self._written(WEIGHTS, value, example)
+        return msgspec.structs.replace(written, options=options)
+
+    def _write_script(self, value: Any, path: Path, example: Any) -> Written:
+        torch = library("torch")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own, of TorchScript as a whole
+            if not is_a(value, "torch.jit:ScriptModule"):
+                if example is None:
+                    raise ModelError("TorchScript is made of a module by running it", hint="pass example=one input")
+                with torch.inference_mode(False), torch.no_grad():
+                    inputs = _tensors(as_inputs(example), value)
+                    value = torch.jit.trace(value.eval(), tuple(inputs.values()))
+            torch.jit.save(value, str(path))
+        return self._written(SCRIPT, value, example)
+
+    def _write_exported(self, value: Any, path: Path, example: Any) -> Written:
+        torch = library("torch")
+        if not is_a(value, "torch.export:ExportedProgram"):
+            if example is None:
+                raise ModelError("a program is exported by running the module", hint="pass example=one input")
+            inputs = _tensors(as_inputs(example, _parameters(value)), value)
+            # A row count of 1 would be taken for a constant.
+            inputs = {
+                name: tensor if tensor.shape[0] > 1 else torch.cat([tensor, tensor]) for name, tensor in inputs.items()
+            }
+            rows = torch.export.Dim("rows", min=1)
+            value = torch.export.export(
+                value.eval(), tuple(inputs.values()), dynamic_shapes=tuple({0: rows} for _ in inputs), strict=False
+            )
+        torch.export.save(value, str(path))
+        return Written(
+            format=EXPORTED, distributions=self.distributions, signatures={"predict": _exported_signature(value)}
+        )
+
+    def _written(self, format: str, value: Any, example: Any, *, code: bool = False) -> Written:
+        signatures: dict[str, Signature] = {}
+        if example is not None:
+            torch = library("torch")
+            names = _parameters(value)
+            inputs = as_inputs(example, names)
+            with torch.inference_mode():
+                output = value(*_tensors(inputs, value).values())
+            signatures = {"predict": signature_of(inputs, _plain(output), names=names, call="forward")}
+        return Written(format=format, code=code, distributions=self.distributions, signatures=signatures)
+
+    # -- reading -----------------------------------------------------------------------------------------------------------
+
+    def detect(self, path: Path) -> Written | None:
+        """Know .safetensors, TorchScript, torch.export and checkpoints by their content."""
+        if not path.is_file():
+            return None
+        options = {"file": path.name}
+        if path.suffix == ".safetensors":
+            return Written(format=WEIGHTS, options=options, distributions=self.distributions)
+        kind = torch_programs.kind_of(path) if path.suffix in (".pt", ".pth", ".pt2", ".ts", ".bin", ".ckpt") else ""
+        if kind:
+            reaching = torch_programs.reach(path, kind)
+            if kind == CHECKPOINT and reaching:
+                kind = MODULE
+            return Written(format=kind, code=bool(reaching), options=options, distributions=self.distributions)
+        if path.suffix in (".pt", ".pth"):  # older than PyTorch 1.6: a bare pickle
+            return Written(format=MODULE, code=True, options=options, distributions=self.distributions)
+        return None
+
+    def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
+        torch = library("torch")
+        format = stored.manifest.format
+        path = only_file(stored, (Path(_FILES.get(format, "")).suffix,))
+        if format != WEIGHTS and numbers(torch.__version__)[:2] < FLOOR:
+            warnings.warn(
+                f"PyTorch {torch.__version__} has published holes in loading {path.suffix} files; 2.10 mends them",
+                stacklevel=4,
+            )
+        if format == WEIGHTS:
+            return self._read_weights(stored, path, device, options)
+        if options:
+            raise ModelError(f"{stored.ref}: a {format} is whole: cls and init belong to weights")
+        if format in (SCRIPT, EXPORTED, CHECKPOINT) and stored.trust is None:
+            reaching = torch_programs.reach(path, format)
+            if reaching:  # recorded as data by whoever wrote the manifest
+                raise TrustError(
+                    f"{stored.ref} is not data alone: {reaching[0]}", hint="tiffin models inspect shows all of it"
+                )
+        if format == SCRIPT:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return torch.jit.load(str(path), map_location=device).eval()
+        if format == EXPORTED:
+            with _weights_only():
+                program = torch.export.load(str(path))
+            if device != "cpu":
+                program = torch.export.passes.move_to_device_pass(program, device)
+            return program.module()
+        if format == CHECKPOINT:
+            return torch.load(path, map_location=device, weights_only=True)
+        found = trusted.load_torch(stored, path, device)
+        return found.eval() if hasattr(found, "eval") else found
+
+    def _read_weights(self, stored: Stored, path: Path, device: str, options: Mapping[str, Any]) -> Any:
+        torch = library("torch")
+        files = library("safetensors.torch")
+        cls = options.get("cls")
+        recorded = stored.manifest.options.get("class")
+        if cls is None and recorded is None:
+            return files.load_file(path, device=device)
+        if cls is None:
+            if stored.trust is None:
+                raise TrustError(
+                    f"{stored.ref} says that its class is {recorded}: importing it runs code, and it is not trusted here",
+                    hint="give the class yourself: load(…, cls=Network); or tiffin models trust",
+                )
+            cls = _imported(stored.ref, str(recorded), torch.nn.Module)
+        init = options.get("init", stored.manifest.options.get("init", {}))
+        try:
+            module = cls(**init) if isinstance(cls, type) else cls
+        except TypeError as error:
+            raise ModelError(
+                f"{stored.ref}: {cls.__qualname__} cannot be made: {error}",
+                hint="save(…, init={…}) records its arguments",
+            ) from error
+        missing, unexpected = files.load_model(module, path, strict=False)
+        if missing or unexpected:
+            raise ModelError(
+                f"{stored.ref}: the weights do not fit {type(module).__qualname__}: missing {sorted(missing)[:5]}, "
+                f"too many {sorted(unexpected)[:5]}",
+                hint="the class has changed since it was saved",
+            )
+        return module.to(torch.device(device)).eval()
+
+    def runner(self, stored: Stored, loaded: Any) -> Any:
+        """Return what calls the program or module with arrays by name."""
+        if isinstance(loaded, dict):
+            return super().runner(stored, loaded)
+        torch = library("torch")
+        place = next((tensor.device for tensor in loaded.parameters()), None) or next(
+            (tensor.device for tensor in loaded.buffers()), torch.device("cpu")
+        )
+
+        known = stored.manifest.signatures.get("predict")
+        typed = {value.name for value in known.inputs if value.dtype} if known else set()
+
+        def tensor(name: str, value: Any) -> Any:
+            made = torch.as_tensor(value).to(place)
+            if name not in typed and made.dtype == torch.float64:
+                made = made.to(torch.get_default_dtype())  # what JSON's numbers become where nothing says otherwise
+            return made
+
+        def run(**inputs: Any) -> Any:
+            with torch.inference_mode():
+                return _plain(loaded(*[tensor(name, value) for name, value in inputs.items()]))
+
+        return run
+
+    def signatures(self, stored: Stored) -> dict[str, Signature]:
+        """Read a program's own: torch.export knows shapes, TorchScript only names."""
+        if stored.manifest.format not in (SCRIPT, EXPORTED):
+            return {}
+        stored.verify()
+        loaded = self.read(stored, "cpu", {})
+        if stored.manifest.format == EXPORTED:
+            path = only_file(stored, (".pt2",))
+            with _weights_only():
+                return {"predict": _exported_signature(library("torch").export.load(str(path)))}
+        inputs = [Value(name=name) for name in _parameters(loaded)]
+        return {"predict": Signature(inputs=inputs, call="forward")}
+
+    def _breaks(self, format: str, name: str, then: tuple[int, ...], now: tuple[int, ...]) -> str:
+        if name == "torch" and format == EXPORTED and then > now and then[:2] != now[:2]:
+            return "an exported program is not read by an older PyTorch"
+        return ""
+
+
+ROOM = Torch()
+
+
+def _not_made_again(module: Any, init: Mapping[str, Any]) -> str:
+    """Return why another process cannot make the module by its class's import path, "" where it can.
+
+    It is tried on PyTorch's meta device, which takes no memory for weights.
+    """
+    torch = library("torch")
+    cls = type(module)
+    if "<locals>" in cls.__qualname__:
+        return f"{cls.__qualname__} is defined in a function"
+    if cls.__module__ == "__main__":
+        return f"{cls.__qualname__} is defined in the program that runs, not in a module that can be imported"
+    try:
+        with torch.device("meta"):
+            made = cls(**init)
+    except Exception as error:  # wall: the user's own constructor
+        return f"{cls.__qualname__} cannot be made with init={dict(init)!r} ({type(error).__name__}: {error}); save(…, init={{…}})"
+    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    if {name: tensor.shape for name, tensor in made.state_dict().items()} != shapes:
+        return f"{cls.__qualname__} made with init={dict(init)!r} has other weights than this one; save(…, init={{…}})"
+    return ""
+
+
+def _parameters(value: Any) -> list[str]:
+    """Return the names of a module's inputs."""
+    if is_a(value, "torch.jit:ScriptModule"):
+        return [argument.name for argument in value.forward.schema.arguments[1:]]
+    try:
+        return [name for name in inspect.signature(value.forward).parameters if name != "self"]
+    except (TypeError, ValueError, AttributeError):
+        return []
+
+
+def _tensors(inputs: Mapping[str, Any], module: Any) -> dict[str, Any]:
+    """Return inputs as tensors where the module is."""
+    torch = library("torch")
+    place = (
+        next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+        if hasattr(module, "parameters")
+        else "cpu"
+    )
+    return {name: torch.as_tensor(value).to(place) for name, value in inputs.items()}
+
+
+def _plain(output: Any) -> Any:
+    """Return a result as a tensor, a tuple of tensors or a dict of tensors."""
+    if isinstance(output, Mapping):
+        return dict(output)
+    if isinstance(output, tuple | list):
+        return output[0] if len(output) == 1 else tuple(output)
+    return output
+
+
+def _exported_signature(program: Any) -> Signature:
+    """Return how an exported program is called, read from its graph."""
+    inputs: list[Value] = []
+    outputs: list[Value] = []
+    user = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in user:
+            inputs.append(_value(node.name, node.meta.get("val")))
+        elif node.op == "output":
+            outputs = [
+                _value("output" if index == 0 else f"output{index}", getattr(part, "meta", {}).get("val"))
+                for index, part in enumerate(node.args[0])
+            ]
+    free = all(value.shape and value.shape[0] is None for value in inputs)
+    return Signature(inputs=inputs, outputs=outputs, batch_dim=0 if free and inputs else None, call="forward")
+
+
+def _value(name: str, fake: Any) -> Value:
+    if fake is None or not hasattr(fake, "shape"):
+        return Value(name=name)
+    shape = [size if isinstance(size, int) else None for size in fake.shape]
+    return Value(name=name, dtype=str(fake.dtype).removeprefix("torch."), shape=shape)
+
+
+def _imported(ref: str, place: str, base: Any) -> Any:
+    """Return the class that a trusted model names.
+
+    Raises:
+        ModelError: it cannot be imported, or is no module of PyTorch.
+    """
+    module, _, name = place.partition(":")
+    try:
+        found: Any = sys.modules.get(module) or importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"{ref}: its class {place} cannot be imported here: {error}",
+            hint="put its module on the path, or load(…, cls=…)",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ModelError(f"{ref}: {place} is no class of PyTorch modules")
+    return found
+
+
+@contextmanager
+def _weights_only() -> Generator[None]:
+    """Keep PyTorch from unpickling where its plain load fails, which torch.export would do."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

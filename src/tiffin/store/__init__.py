@@ -1,0 +1,1 @@
+"""Models on disk: names, versions, digests, exchange. Nothing here executes what is in a model."""

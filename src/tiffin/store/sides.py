@@ -1,0 +1,114 @@
+"""Side objects: what belongs beside a model, as a tokenizer, a vocabulary, a list of labels.
+
+Owns how each kind is written and read; frameworks' own objects go through their rooms. Never unpickles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiffin.errors import ModelError, NotFoundError, TrustError
+from tiffin.store.draft import Draft
+from tiffin.store.names import check_word, nearest
+from tiffin.store.rooms import Written, claiming, room
+from tiffin.store.store import Stored
+
+FOLDER = "objects"
+
+
+def write_sides(draft: Draft, objects: Mapping[str, Any], *, trusted: bool) -> tuple[dict[str, dict[str, str]], bool]:
+    """Write side objects into a draft; return what the manifest says of them, and whether loading one runs code.
+
+    Raises:
+        ModelError: a name that cannot be; an object that nothing can write.
+    """
+    said: dict[str, dict[str, str]] = {}
+    code = False
+    for name, value in objects.items():
+        check_word(name, "side object")
+        said[name], one = _write(draft, name, value, trusted=trusted)
+        code = code or one
+    return said, code
+
+
+def _write(draft: Draft, name: str, value: Any, *, trusted: bool) -> tuple[dict[str, str], bool]:
+    place = f"{FOLDER}/{name}"
+    if isinstance(value, Path):
+        if value.is_dir():
+            draft.copy_folder(value, place)
+            return {"kind": "folder", "path": place}, False
+        draft.copy(f"{place}{value.suffix}", value)
+        return {"kind": "file", "path": f"{place}{value.suffix}"}, False
+    if isinstance(value, str):
+        draft.add(f"{place}.txt", value.encode())
+        return {"kind": "text", "path": f"{place}.txt"}, False
+    if isinstance(value, bytes | bytearray):
+        draft.add(f"{place}.bin", bytes(value))
+        return {"kind": "bytes", "path": f"{place}.bin"}, False
+    owner = claiming(value)
+    if owner is not None:
+        folder = draft.files / FOLDER / name
+        folder.mkdir(parents=True)
+        written = owner.write(value, folder, example=None, trusted=trusted, options={})
+        side = {"kind": "framework", "path": place, "framework": owner.name, "format": written.format}
+        return side | {"options": json.dumps(written.options)}, written.code
+    try:
+        content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        if json.loads(content) != value:  # a tuple, a key that is no text
+            raise TypeError("JSON would change it")
+    except (TypeError, ValueError, RecursionError) as error:
+        if not trusted:
+            raise ModelError(
+                f"side object {name!r} of type {type(value).__qualname__} cannot be written without pickle ({error})",
+                hint="make it text, bytes, JSON, a file's Path or a framework's object; or pass trusted=True to pickle it",
+            ) from None
+        folder = draft.files / FOLDER / name
+        folder.mkdir(parents=True)
+        room("pickle").write(value, folder, example=None, trusted=True, options={})
+        return {"kind": "framework", "path": place, "framework": "pickle", "format": "pickle", "options": "{}"}, True
+    draft.add(f"{place}.json", content)
+    return {"kind": "json", "path": f"{place}.json"}, False
+
+
+def read_side(stored: Stored, name: str, device: str) -> Any:
+    """Return a side object of a verified model; a file or folder as its Path.
+
+    Raises:
+        NotFoundError: there is none of that name. TrustError: it bears code and the model has no mark.
+    """
+    side = stored.manifest.objects.get(name)
+    if side is None:
+        known = list(stored.manifest.objects)
+        raise NotFoundError(
+            f"{stored.ref} has no side object {name!r}",
+            hint=nearest(name, known) or (f"there are {', '.join(known)}" if known else "it has none"),
+        )
+    path = stored.folder / side["path"]
+    kind = side.get("kind", "")
+    if kind == "json":
+        return json.loads(path.read_bytes())
+    if kind == "text":
+        return path.read_bytes().decode()
+    if kind == "bytes":
+        return path.read_bytes()
+    if kind in ("file", "folder"):
+        return path
+    if kind != "framework":
+        raise ModelError(f"{stored.ref}: side object {name!r} is of a kind {kind!r} that this Tiffin does not know")
+    owner = room(side.get("framework", ""))
+    written = Written(format=side.get("format", ""), options=json.loads(side.get("options", "{}")))
+    if owner.name == "pickle" and stored.trust is None:
+        raise TrustError(f"{stored.ref}: side object {name!r} is a pickle and the model is not trusted")
+    inner = stored._replace(folder=path, manifest=_as_model(stored, owner.name, written))
+    return owner.read(inner, device, {})
+
+
+def _as_model(stored: Stored, framework: str, written: Written) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(
+        stored.manifest, framework=framework, format=written.format, options=written.options, objects={}
+    )
