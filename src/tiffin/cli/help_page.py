@@ -11,7 +11,16 @@ import inspect
 import click
 
 from tiffin.cli.main import COMMANDS, cli
-from tiffin.errors import ConfigError, PlacementError, SpecError, StartError, UsageError
+from tiffin.errors import (
+    ConfigError,
+    DamagedError,
+    NotFoundError,
+    PlacementError,
+    SpecError,
+    StartError,
+    TrustError,
+    UsageError,
+)
 
 _HEAD = """# Command line
 
@@ -25,10 +34,14 @@ this, too.
 _STATUS = [
     ("0", "done; for `tiffin serve`: stopped, all open calls were answered"),
     (str(UsageError.exit_code), "the command line itself is wrong"),
-    (str(SpecError.exit_code), "the service cannot be served as it is written"),
+    (str(SpecError.exit_code), "the service cannot be served as it is written; the model store refuses what was asked"),
+    (str(NotFoundError.exit_code), "no such model, file or place in a registry"),
     (str(PlacementError.exit_code), "the devices that were asked for are not there or not free"),
     ("70", "the service's own module raised when it was imported"),
     (str(StartError.exit_code), "the machine refuses: a taken port, a missing file"),
+    (str(DamagedError.exit_code), "content that is not what its digest says; a disk that is full or failing"),
+    ("75", "a transfer was cut off: the same command goes on where it ended"),
+    (str(TrustError.exit_code), "loading would run code that nobody has said may run"),
     (str(ConfigError.exit_code), "a setting that does not exist or has a wrong value"),
     ("128 + n", "ended by signal n in a hurry; 130 is Ctrl-C, twice for `tiffin serve`"),
 ]

@@ -18,6 +18,7 @@ from tiffin.version import VERSION
 
 COMMANDS = {
     "serve": "Serve a service over HTTP.",
+    "models": "Save, find, inspect, exchange and convert trained models.",
     "gpus": "Show the GPUs, what they do now, and which workers sit where.",
     "doctor": "Find what keeps services from using the GPUs, and how to mend it.",
     "containers": "Start services in containers that see the GPUs.",

@@ -63,6 +63,10 @@ class Keras(Framework):
         own = [one for one in keras_archive.reach(path) if "somebody's own" not in one]
         return Written(format=format, code=bool(own), options={"file": path.name}, distributions=self.distributions)
 
+    def examine(self, path: Path) -> list[str]:
+        """Look into a `.keras` file."""
+        return keras_archive.reach(path) if path.suffix in (".keras", ".h5", ".hdf5") else []
+
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         path = only_file(stored, (".keras", ".h5", ".hdf5"))
         custom = dict(options.get("custom_objects") or {})

@@ -93,6 +93,11 @@ class Framework:
         del stored
         return {}
 
+    def examine(self, path: Path) -> list[str]:
+        """Say what a file or folder would run or open beyond itself when loaded, as sentences; executes nothing."""
+        del path
+        return []
+
     def differences(self, format: str, saved: Mapping[str, str], present: Mapping[str, str]) -> tuple[str, bool]:
         """Say which versions differ, and whether that is known to break.
 

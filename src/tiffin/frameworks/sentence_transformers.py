@@ -66,6 +66,10 @@ class SentenceTransformers(Framework):
             },
         )
 
+    def examine(self, path: Path) -> list[str]:
+        """Look into the JSON files of an encoder's folder."""
+        return reach(path) if (path / "modules.json").is_file() else []
+
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         del options
         trusted = stored.trust is not None and stored.manifest.code

@@ -89,6 +89,13 @@ class SkLearn(Framework):
             except (KeyError, ValueError, RecursionError) as error:
                 raise ModelError(f"{path.name} is no skops file: {error}") from error
 
+    def examine(self, path: Path) -> list[str]:
+        """List the types of a skops file that are not scikit-learn's."""
+        if path.suffix != ".skops":
+            return []
+        self._check(path)
+        return [f"{path.name} makes objects of {name}" for name in library("skops.io").get_untrusted_types(file=path)]
+
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         del device, options
         path = only_file(stored, (".skops",))

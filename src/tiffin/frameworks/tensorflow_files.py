@@ -72,6 +72,10 @@ class TensorFlow(Framework):
             return None
         return Written(format="saved_model", code=bool(reach(path)), distributions=self.distributions)
 
+    def examine(self, path: Path) -> list[str]:
+        """Look into the graph of a SavedModel."""
+        return reach(path) if (path / "saved_model.pb").is_file() else []
+
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         del options
         if stored.trust is None or not stored.manifest.code:

@@ -174,6 +174,11 @@ class Torch(Framework):
             return Written(format=MODULE, code=True, options=options, distributions=self.distributions)
         return None
 
+    def examine(self, path: Path) -> list[str]:
+        """Look into TorchScript, torch.export and checkpoint files."""
+        kind = torch_programs.kind_of(path) if path.is_file() else ""
+        return torch_programs.reach(path, kind) if kind else []
+
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         torch = library("torch")
         format = stored.manifest.format

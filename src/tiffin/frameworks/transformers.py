@@ -115,6 +115,10 @@ class Transformers(Framework):
         safe = bool(list(path.glob("*.safetensors")))
         return self._written(path, "", code=not safe or bool(reach(path)))
 
+    def examine(self, path: Path) -> list[str]:
+        """Look into the JSON files of a folder."""
+        return reach(path) if (path / "config.json").is_file() else []
+
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         transformers = library("transformers")
         quiet()

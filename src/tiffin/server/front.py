@@ -152,7 +152,7 @@ class Control(asyncio.Protocol):
 
     def tell(self, message: ToSupervisor) -> None:
         """Send a message to the supervisor."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():  # at the end nobody listens any more
             self._transport.write(encode_frame(message))
 
     def _take(self, message: ToFront) -> None:

@@ -133,14 +133,11 @@ class ArchiveReader:
             if any(self._exactly(BLOCK)) or any(self._source.read(_PIECE)):
                 raise self._refuse("there is something after its end")
             return None
-        checksum = block[148:156]
-        plain = block[:148] + b" " * 8 + block[156:]
-        if not _OCTAL.match(checksum[:7]) or int(checksum[:7].rstrip(b"\0 "), 8) != sum(plain):
-            raise self._refuse("a header has a wrong checksum: it is no tar archive, or was altered")
         name = block[:100].rstrip(b"\0")
-        if block[257:265] != b"ustar\x0000" or block[156:157] != b"0" or any(block[157:257]) or any(block[265:]):
-            raise self._refuse(f"member {name[:80]!r} is not a plain regular file")
-        return name, self._size(block[124:136])
+        size = self._size(block[124:136])
+        if not name.isascii() or block != header(name.decode("ascii"), size):
+            raise self._refuse(f"member {name[:80]!r} has a header that no writer of it would make")
+        return name, size
 
     def _size(self, field: bytes) -> int:
         if field[0] == 0x80:

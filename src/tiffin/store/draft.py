@@ -44,11 +44,15 @@ class Draft:
                 self.folder = temporary / f"{os.getpid()}-{secrets.token_hex(6)}"
                 fs.make_folder(self.folder)
                 mark = fs.own_folder(self.folder)
-            self._mark: int | None = mark
-            self.files = self.folder / "files"
-            fs.make_folder(self.files)
         except OSError as error:
             fs.refuse(error, f"{temporary} cannot be written")
+        self._mark: int | None = mark
+        self.files = self.folder / "files"
+        try:
+            fs.make_folder(self.files)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -26,7 +26,8 @@ def as_inputs(example: Any, names: Sequence[str] = ()) -> dict[str, Any]:
     """
     if isinstance(example, Mapping):
         return dict(cast("Mapping[str, Any]", example))
-    values = cast("tuple[Any, ...]", example) if isinstance(example, tuple) else (example,)
+    given: Any = example
+    values: tuple[Any, ...] = given if isinstance(example, tuple) else (example,)
     known = [*names, *(f"input{index}" for index in range(len(names), len(values)))]
     return dict(zip(known, values, strict=False))
 
@@ -127,7 +128,8 @@ def _numeric(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    rows: list[Any] = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    given: Any = value
+    rows: list[Any] = [value] if isinstance(value, str) else given if isinstance(value, list) else []
     return bool(rows) and all(isinstance(row, str) for row in rows)
 
 

@@ -6,6 +6,7 @@ a trust mark never travels.
 
 from __future__ import annotations
 
+import importlib
 import secrets
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -32,8 +33,8 @@ def export(stored: Stored, target: str, progress: Progress = silent) -> str:
     """Write a model to an archive, a folder, or a URL; return where it is.
 
     Args:
-        target: a path that ends in ".tar", a folder that exists (the archive gets the model's name) or ends in "/" (the model's
-            files are laid out in a new folder below it), or a URL such as "s3://bucket/models/".
+        target: a path that ends in ".tar"; a folder that exists, in which the archive gets the model's name; a new folder, which
+            ends in "/", in which the files are laid out; or a URL such as "s3://bucket/models/".
 
     Raises:
         DamagedError: the stored files are not what was recorded. ModelError: it is there already, or cannot be written.
@@ -48,12 +49,11 @@ def export(stored: Stored, target: str, progress: Progress = silent) -> str:
                 file.write(piece)
         return place
     path = Path(target)
-    if target.endswith("/"):
-        path = path / name
-        _lay_out(stored, path)
-        return str(path)
     if path.is_dir():
         path = path / f"{name}{SUFFIX}"
+    elif target.endswith("/"):
+        _lay_out(stored, path)
+        return str(path)
     elif path.suffix != SUFFIX:
         raise ModelError(f"{target!r}: an archive's name ends in {SUFFIX}", hint=f"a folder's in '/': {target}/")
     if path.exists():
@@ -215,7 +215,7 @@ def renamed(manifest: Manifest, ref: Ref | None) -> Manifest:
     """Return a manifest under another name."""
     if ref is None:
         return manifest
-    return msgspec.structs.replace(manifest, name=ref.name, version=ref.version or manifest.version)
+    return msgspec.structs.replace(manifest, name=ref.name, version=ref.version or manifest.version).sealed()
 
 
 def same(store: Store, manifest: Manifest) -> Stored | None:
@@ -263,11 +263,11 @@ def _opened(url: str, mode: str) -> Generator[BinaryIO]:
         ConfigError: fsspec, or the driver for this kind of URL, is not installed. ModelError: it cannot be opened.
     """
     try:
-        from fsspec.core import open as open_url
+        fsspec: Any = importlib.import_module("fsspec")
     except ModuleNotFoundError:
         raise ConfigError("fsspec is not installed here", hint="pip install 'tiffin[remote]'") from None
     try:
-        opened: Any = open_url(url, mode)
+        opened: Any = fsspec.open(url, mode)
         with opened as file:
             yield cast("BinaryIO", file)
     except (ImportError, ValueError) as error:

@@ -56,10 +56,10 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of a model. Everything but `name`, `version`, `created` and `digest` is part of the digest.
+    """A version of a model. Everything but `name`, `version`, `created`, `digest` and `seal` is part of the digest.
 
     Attributes:
-        name, version, created: which. digest: sha256 over what the model is (hex).
+        name, version, created: which. digest: sha256 over what the model is (hex). seal: sha256 over all of the manifest (hex).
         framework: room that loads it: "torch", "onnx", …. format: of the files: "state_dict", "torchscript", ….
         code: loading runs code that is in the files.
         options: what the room needs to load it. versions: distribution → version it was saved with.
@@ -73,6 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     created: str
     digest: str = ""
+    seal: str = ""
     framework: str
     format: str
     code: bool = False
@@ -93,14 +94,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def content_digest(self) -> str:
         """Return the sha256 (hex) over what the model is; equal for the same content under two names."""
         data = msgspec.to_builtins(self)
-        for name in ("name", "version", "created", "digest"):
+        for name in ("name", "version", "created", "digest", "seal"):
             del data[name]
-        return hashlib.sha256(msgspec.json.encode(data, order="sorted")).hexdigest()
+        return _hash(data)
 
     def sealed(self) -> Manifest:
-        """Return it with its files sorted and the digest filled in."""
-        ordered = msgspec.structs.replace(self, files=sorted(self.files, key=lambda file: file.path))
-        return msgspec.structs.replace(ordered, digest=ordered.content_digest())
+        """Return it with its files sorted, digest and seal filled in."""
+        ordered = msgspec.structs.replace(self, files=sorted(self.files, key=lambda file: file.path), seal="")
+        whole = msgspec.structs.replace(ordered, digest=ordered.content_digest())
+        return msgspec.structs.replace(whole, seal=_hash(msgspec.to_builtins(whole)))
+
+
+def _hash(data: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(data, order="sorted")).hexdigest()
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,9 +162,9 @@ def decode(content: bytes, where: str) -> Manifest:
             raise ModelError(
                 f"{where}: model.json: side object {name!r} is at {place!r}, which is no file of the model"
             )
-    if found.digest != found.content_digest():
+    if found != found.sealed() or content != encode(found):
         raise DamagedError(
-            f"{where}: model.json was altered: its digest is {found.content_digest()[:12]}…, recorded is {found.digest[:12]}…",
+            f"{where}: model.json was altered: it is not what its seal {found.seal[:12]}… says",
             hint="import the model again",
         )
     return found

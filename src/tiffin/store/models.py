@@ -343,7 +343,7 @@ def import_(
 
 
 def export(ref: str, target: str | os.PathLike[str], *, progress: Progress = silent) -> str:
-    """Write a model to an archive (".tar"), a new folder (ends in "/") or a URL; return where it is."""
+    """Write a model to an archive (".tar", or a folder that is there), a new folder (ends in "/") or a URL; return where."""
     return exchange.export(store().find(parse_ref(ref)), os.fspath(target), progress)
 
 

@@ -66,6 +66,10 @@ class Room(Protocol):
         """Say how a model is called where its manifest does not; may load it, on the CPU."""
         ...
 
+    def examine(self, path: Path) -> list[str]:
+        """Say what the framework's file or folder would run or open beyond itself when loaded, as sentences; executes nothing."""
+        ...
+
     def differences(self, format: str, saved: Mapping[str, str], present: Mapping[str, str]) -> tuple[str, bool]:
         """Say what differs between the versions it was saved with and those here, and whether that is known to break."""
         ...

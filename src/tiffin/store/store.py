@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -161,19 +160,16 @@ class Store:
         name, version = stored.manifest.name, stored.manifest.version
         folder = self._models / name
         try:
-            with fs.locked(self.root / "locks" / name):
+            with self.draft() as draft, fs.locked(self.root / "locks" / name):
                 for tag, tagged in self.tags(name).items():
                     if tagged == version:
                         fs.unlink(folder / TAGS / tag)
-                fs.make_folder(self.root / "tmp")
-                gone = self.root / "tmp" / f"deleted-{secrets.token_hex(6)}"
-                fs.rename(folder / version, gone)
+                fs.rename(folder / version, draft.folder / version)  # from here on it is swept like any draft
                 if not self._versions(name):
                     for tag in _names(folder / TAGS):
                         fs.unlink(folder / TAGS / tag)
                     fs.remove_folder(folder / TAGS)
                     fs.remove_folder(folder)
-            fs.remove_tree(gone)
             for entry in stored.manifest.files:
                 self._forget(entry.sha256)
         except FileNotFoundError:
@@ -194,14 +190,12 @@ class Store:
         stored = self.find(ref)
         name = stored.manifest.name
         try:
-            with fs.locked(self.root / "locks" / name):
+            with self.draft() as draft, fs.locked(self.root / "locks" / name):
                 if tag in self._versions(name):
                     raise ModelError(f"{name} has a version {tag!r}: a tag cannot have that name too")
                 folder = self._models / name / TAGS
                 fs.make_folder(folder)
-                fs.make_folder(self.root / "tmp")
-                scratch = self.root / "tmp" / f"tag-{secrets.token_hex(6)}"
-                fs.replace_file(folder / tag, f"{stored.manifest.version}\n".encode(), scratch)
+                fs.replace_file(folder / tag, f"{stored.manifest.version}\n".encode(), draft.folder / "tag")
         except OSError as error:
             fs.refuse(error, f"{stored.ref} cannot be tagged")
         return stored
@@ -227,10 +221,9 @@ class Store:
         stored = self.find(ref)
         stored.verify()
         try:
-            fs.make_folder(self.root / "tmp")
-            scratch = self.root / "tmp" / f"trust-{secrets.token_hex(6)}"
             content = msgspec.json.encode(_mark(stored.manifest, how))
-            fs.replace_file(stored.folder.parent / "trust.json", content, scratch)
+            with self.draft() as draft:
+                fs.replace_file(stored.folder.parent / "trust.json", content, draft.folder / "trust.json")
         except OSError as error:
             fs.refuse(error, f"{stored.ref} cannot be marked")
         return self._read(stored.manifest.name, stored.manifest.version)
