@@ -20,6 +20,7 @@ MAX_NAME = 255  # longest file name that is taken from a URL
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _SHAPE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)\Z", re.DOTALL)
+_SCHEME = re.compile(r"[^/?#]*:")  # a relative path must not have a colon in its first part
 _STRANGE = re.compile(r"[^!-~]|[\\^`{|}<>\"]")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([1-9][0-9]{0,4}))?\Z")
 _PLAIN = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
@@ -115,8 +116,12 @@ def read_redirect(base: Url, location: str) -> Url:
     """
     if not location or len(location) > MAX_URL or _STRANGE.search(location):
         raise Refused("the server redirects to something that is no URL")
-    # The joined text is read by the one grammar again, so it does not matter what `urljoin` takes for the host.
-    url = read_url(urljoin(str(base), location))
+    scheme = _SCHEME.match(location)
+    if scheme or location.startswith("//"):
+        url = read_url(location if scheme else f"{base.scheme}:{location}")
+    else:
+        # Only a path is joined, and the result is read by the one grammar again.
+        url = read_url(urljoin(str(base), location))
     if base.scheme == "https" and url.scheme != "https":
         raise Refused("a redirect from https to http is not followed")
     return url

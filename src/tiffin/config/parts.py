@@ -119,11 +119,13 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "Hosts to fetch from, such as files.example.com or *.example.com (all names below it); empty: any public one."
         ),
     ] = ()
-    schemes: Annotated[tuple[Literal["https", "http"], ...], doc("Schemes that a URL may have.")] = ("https", "http")
-    ports: Annotated[tuple[Annotated[int, Meta(ge=1, le=65535)], ...], doc("Ports that may be connected to.")] = (
-        80,
-        443,
-    )
+    schemes: Annotated[
+        tuple[Literal["https", "http"], ...], Meta(min_length=1, description="Schemes that a URL may have.")
+    ] = ("https", "http")
+    ports: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=65535)], ...],
+        Meta(min_length=1, description="Ports that may be connected to."),
+    ] = (80, 443)
     max_bytes: Annotated[Count, doc("Largest file to fetch.")] = 33_554_432
     max_redirects: Annotated[int, Meta(ge=0, le=20), doc("Redirects to follow; each is checked like a first URL.")] = 3
     connect_timeout_s: Annotated[
