@@ -15,11 +15,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from tiffin.codecs.addresses import is_public, look_up
+from tiffin.codecs.connection import Clock, Paced, open_socket, trust
 from tiffin.codecs.http_answer import Answer
 from tiffin.codecs.reasons import invalid
 from tiffin.codecs.urls import Refused, Url, named, read_redirect, read_url
@@ -28,7 +29,6 @@ from tiffin.version import VERSION
 
 Resolve = Callable[[str, int], Sequence[str]]
 Connect = Callable[[tuple[str, int], float], socket.socket]
-Clock = Callable[[], float]
 
 MAX_TRIES = 4  # addresses of one host that are tried, one after the other
 MAX_LOOKUPS = 64  # at the same time; one cannot be stopped, so a resolver that hangs must not collect threads
@@ -48,30 +48,6 @@ class Fetched(msgspec.Struct, frozen=True):
     body: bytes
     content_type: str
     name: str
-
-
-def open_socket(address: tuple[str, int], timeout: float) -> socket.socket:
-    """Connect to an IP address and port; nothing is looked up.
-
-    Raises:
-        OSError: it cannot be connected to within the timeout.
-    """
-    opened = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        opened.settimeout(timeout)
-        opened.connect(address)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
-
-
-def trust() -> ssl.SSLContext:
-    """Return the TLS settings: the system's certificate authorities, host names checked, TLS 1.2 or later."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 class Fetcher:
@@ -137,7 +113,7 @@ class Fetcher:
         self._permit(url)
         addresses = self._addresses(url, end)
         with contextlib.closing(self._open(addresses, url, end)) as opened:
-            connection = _Paced(opened, self._clock, end, self._settings)
+            connection = Paced(opened, self._clock, end, self._settings)
             connection.send(_request(url))
             answer = Answer(connection.receive)
             head = answer.head()
@@ -226,47 +202,6 @@ class Fetcher:
             raise Refused("the certificate of the URL's server is not valid for its host") from None
         except (OSError, ValueError):
             raise Refused("no secure connection to the server of the URL") from None
-
-
-class _Paced:
-    """A connection with a last moment for everything: the end of the fetch, or when it has become too slow on average."""
-
-    def __init__(self, connection: socket.socket, clock: Clock, end: float, settings: FetchConfig) -> None:
-        self._connection = connection
-        self._clock = clock
-        self._end = end
-        self._grace_end = clock() + settings.connect_timeout_s
-        self._rate = settings.min_bytes_per_s
-        self._received = 0
-
-    def send(self, data: bytes) -> None:
-        with self._watched():
-            self._connection.sendall(data)
-
-    def receive(self, size: int) -> bytes:
-        with self._watched():
-            data = self._connection.recv(size)
-        self._received += len(data)
-        return data
-
-    @contextlib.contextmanager
-    def _watched(self) -> Generator[None]:
-        """Bound the one wait inside, and name what ended it."""
-        left = min(self._end, self._grace_end + self._received / self._rate) - self._clock()
-        if left <= 0:
-            raise self._slow()
-        self._connection.settimeout(left)
-        try:
-            yield
-        except TimeoutError:
-            raise self._slow() from None
-        except OSError:
-            raise Refused("the connection to the server of the URL broke") from None
-
-    def _slow(self) -> Refused:
-        if self._clock() >= self._end:
-            return Refused("fetching the file takes too long")
-        return Refused("the server of the URL is too slow")
 
 
 def _request(url: Url) -> bytes:

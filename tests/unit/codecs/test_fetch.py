@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 import msgspec
 import pytest
@@ -53,7 +54,7 @@ class World:
 
     def __init__(self, settings=None, **options):
         self.now = 1_000.0
-        self.names = {"a.example": [[PUBLIC]], "b.example": [[OTHER]], "in.example": [[INNER]]}
+        self.names: dict[str, list[Any]] = {"a.example": [[PUBLIC]], "b.example": [[OTHER]], "in.example": [[INNER]]}
         self.answers = {}
         self.seconds, self.piece = 0.0, 65_536
         self.dead = set()
@@ -323,21 +324,12 @@ def test_s_fetch_06_a_file_of_just_the_limit_is_taken_and_one_more_byte_is_not()
     assert "at most 2 bytes" in World(max_bytes=2).refusal("http://a.example/")
 
 
-def test_a_broken_connection_is_a_reason_without_its_address():
-    world = World()
-
-    def broken(size):
+def test_a_broken_connection_is_a_reason_without_its_address(monkeypatch):
+    def broken(self, size):
         raise ConnectionResetError(104, f"reset by {INNER}")
 
-    connect = world.fetcher._connect
-
-    def connecting(address, timeout):
-        connection = connect(address, timeout)
-        connection.recv = broken
-        return connection
-
-    world.fetcher._connect = connecting
-    assert world.refusal("http://a.example/") == "the connection to the server of the URL broke"
+    monkeypatch.setattr(Connection, "recv", broken)
+    assert World().refusal("http://a.example/") == "the connection to the server of the URL broke"
 
 
 def test_a_resolver_that_hangs_does_not_hold_a_fetch_and_collects_few_threads():
