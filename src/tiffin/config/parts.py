@@ -18,7 +18,7 @@ Count = Annotated[int, Meta(ge=1)]
 # A name with a dot, one with all names below it ("*.example.com"), or an address as URLs have it; lower case.
 HostPattern = Annotated[
     str,
-    Meta(max_length=255, pattern=r"^((\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)+|\[[0-9a-f:]+\])$"),
+    Meta(max_length=255, pattern=r"^((\*|[a-z0-9_-]+)(\.[a-z0-9_-]+)+|\[[0-9a-f:]+\])$"),
 ]
 
 
