@@ -196,8 +196,7 @@ class Fetcher:
             raise Refused("https is not set up")
         opened.settimeout(max(min(end - self._clock(), self._settings.connect_timeout_s), 0.001))
         try:
-            # Without ragged ends a connection that is cut off is an error, not the end of the file.
-            return self._tls.wrap_socket(opened, server_hostname=url.host, suppress_ragged_eofs=False)
+            return self._tls.wrap_socket(opened, server_hostname=url.host)
         except ssl.SSLCertVerificationError:
             raise Refused("the certificate of the URL's server is not valid for its host") from None
         except (OSError, ValueError):

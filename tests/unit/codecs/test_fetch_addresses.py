@@ -10,9 +10,6 @@ from hypothesis import strategies as st
 
 from tiffin.codecs.addresses import is_public
 from tiffin.codecs.urls import Refused, Url, named, read_redirect, read_url
-from tiffin.config.load import Layer, load_config
-from tiffin.config.parts import Config
-from tiffin.errors import ConfigError
 
 GOOD = {
     "http://files.example.com/a.png": ("http", "files.example.com", 80, "/a.png"),
@@ -218,6 +215,23 @@ def test_s_fetch_05_what_two_readers_read_in_two_ways_is_refused(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("http://user:password@ok.example/", "must not carry a user name or password"),
+        ("http://ok.example/#@127.0.0.1", "must not have a fragment"),
+        ("http://ok.example/\u00e9", r"must not contain '\\xe9'"),
+        ("ftp://ok.example/", "the scheme 'ftp' is not fetched"),
+        ("http://127.1/", "four decimal numbers"),
+        ("http://[::0001]/", "shortest form"),
+        ("http://localhost/", "a full name"),
+    ],
+)
+def test_the_reason_says_what_to_mend(text, reason):
+    with pytest.raises(Refused, match=reason):
+        read_url(text)
+
+
+@pytest.mark.parametrize(
     "text", ["127.1", "localhost", "", "fe80::1%lo", "2606:4700::1111%1", "8.8.8.8:80", "[::1]", "08.8.8.8"]
 )
 def test_what_is_no_plain_address_is_not_public(text):
@@ -374,26 +388,3 @@ def test_a_file_name_is_the_plain_last_part_of_the_path(target, name):
 )
 def test_a_list_of_hosts_names_whole_names(host, patterns, found):
     assert named(host, patterns) is found
-
-
-def test_fetching_is_off_by_default():
-    assert not Config().fetch.enabled
-
-
-def test_lists_of_numbers_are_read_from_text():
-    config, _ = load_config([Layer("environment", {"fetch.ports": "80, 8443", "fetch.hosts": "a.example,*.b.example"})])
-    assert config.fetch.ports == (80, 8443)
-    assert config.fetch.hosts == ("a.example", "*.b.example")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("hosts", "*"), ("hosts", "http://a.b"), ("hosts", "a.b/c"), ("hosts", "A.b"), ("hosts", "localhost"), ("hosts", "a.*"),
-        ("schemes", "ftp"), ("schemes", ""), ("ports", "0"), ("ports", ""), ("ports", "65536"), ("max_bytes", "0"),
-        ("max_redirects", "-1"), ("timeout_s", "0"), ("min_bytes_per_s", "0"),
-    ],
-)  # fmt: skip
-def test_a_setting_that_would_mean_nothing_is_refused(key, value):
-    with pytest.raises(ConfigError, match=f"fetch.{key}"):
-        load_config([Layer("environment", {f"fetch.{key}": value})])
