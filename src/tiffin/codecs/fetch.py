@@ -1,7 +1,7 @@
 """Files that clients send as a URL: fetched from public addresses only, within limits.
 
-Owns the one outgoing connection that an input can cause; never caches, never sends a credential, never reads the environment.
-A fetch shares nothing with another one but the settings. Times in seconds on the given clock, sizes in bytes.
+Owns the one outgoing connection that an input can cause; never caches, never sends a credential, takes no proxy from the
+environment. A fetch shares nothing with another one but the settings. Times in seconds on the given clock, sizes in bytes.
 
 One fetch:  read the URL → is it allowed? → look its host up, once → is every address public? → connect to one of those
             → TLS for the name → GET → an answer, or a redirect: from the start again, at most `max_redirects` times
