@@ -60,7 +60,7 @@ def _default(setting: Setting) -> str:
     if default in ("", ()):
         return "empty"
     if isinstance(default, tuple):
-        default = ",".join(typing.cast("tuple[str, ...]", default))
+        default = ",".join(str(one) for one in typing.cast("tuple[object, ...]", default))
     shown = default if isinstance(default, str) else json.dumps(default)
     return f"`{shown}`"
 

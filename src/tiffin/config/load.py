@@ -39,7 +39,7 @@ class Setting(NamedTuple):
 
     @property
     def many(self) -> bool:
-        """Whether it is a list of texts."""
+        """Whether it is a list."""
         return get_origin(self.type) is tuple
 
 
@@ -131,13 +131,14 @@ def from_environment(environment: Mapping[str, str]) -> Layer:
 
 def _value(setting: Setting, value: Any, source: str) -> Any:
     """Return a value of the setting's type; text is read as the type says."""
+    as_text = isinstance(value, str)
     if setting.many and isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     if setting.default is None and value in ("", "none"):
         value = None
     part, name = setting.key.split(".")
     try:
-        converted = msgspec.convert({part: {name: value}}, Config, strict=not isinstance(value, str))
+        converted = msgspec.convert({part: {name: value}}, Config, strict=not as_text)
     except msgspec.ValidationError as error:
         reason = str(error).split(" - at ")[0]
         raise ConfigError(f"{setting.key} = {value!r} ({source}): {reason}", hint=setting.text) from None

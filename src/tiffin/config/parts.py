@@ -15,6 +15,11 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]  # a year: no timer takes "inf"
 Delay = Annotated[float, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1)]
+# A name with a dot, one with all names below it ("*.example.com"), or an address as URLs have it; lower case.
+HostPattern = Annotated[
+    str,
+    Meta(max_length=255, pattern=r"^((\*|[a-z0-9_-]+)(\.[a-z0-9_-]+)+|\[[0-9a-f:]+\])$"),
+]
 
 
 def doc(text: str) -> Meta:
@@ -104,6 +109,34 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     window_bytes: Annotated[Count, doc("Bytes of a stream that may be under way to a slow reader.")] = 262_144
 
 
+class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files that clients send as the URL where they lie. Only public addresses are ever connected to."""
+
+    enabled: Annotated[bool, doc("Fetch a file whose URL is sent in its place; off: a URL is refused.")] = False
+    hosts: Annotated[
+        tuple[HostPattern, ...],
+        doc(
+            "Hosts to fetch from, such as files.example.com or *.example.com (all names below it); empty: any public one."
+        ),
+    ] = ()
+    schemes: Annotated[
+        tuple[Literal["https", "http"], ...], Meta(min_length=1, description="Schemes that a URL may have.")
+    ] = ("https", "http")
+    ports: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=65535)], ...],
+        Meta(min_length=1, description="Ports that may be connected to."),
+    ] = (80, 443)
+    max_bytes: Annotated[Count, doc("Largest file to fetch.")] = 33_554_432
+    max_redirects: Annotated[int, Meta(ge=0, le=20), doc("Redirects to follow; each is checked like a first URL.")] = 3
+    connect_timeout_s: Annotated[
+        Seconds, doc("Time to look up a host, time to connect, and time until the first bytes have to come.")
+    ] = 5.0
+    timeout_s: Annotated[Seconds, doc("Time for one file in all, redirects included.")] = 30.0
+    min_bytes_per_s: Annotated[
+        Count, doc("Slowest transfer on average, measured after the first connect_timeout_s seconds.")
+    ] = 1_024
+
+
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Logs, to stderr."""
 
@@ -121,4 +154,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     traffic: TrafficConfig = TrafficConfig()
     workers: WorkersConfig = WorkersConfig()
     link: LinkConfig = LinkConfig()
+    fetch: FetchConfig = FetchConfig()
     log: LogConfig = LogConfig()
