@@ -1,6 +1,7 @@
 """scikit-learn estimators in the store: `tiffin.sklearn`. Written by skops, whose files name every type that loading would make.
 
-Owns writing and reading; types outside scikit-learn, numpy and scipy need trust. Never unpickles.
+Owns writing and reading; types that skops does not list as safe need trust on another machine: those of others, and scikit-learn's
+own trees, whose arrays its C code reads unchecked. Never unpickles.
 """
 # pyright: basic
 
@@ -46,9 +47,10 @@ class SkLearn(Framework):
         path = folder / "model.skops"
         files.dump(value, path)
         unknown = files.get_untrusted_types(file=path)
-        if unknown and not trusted:
+        foreign = [name for name in unknown if not name.startswith("sklearn.")]
+        if foreign and not trusted:
             raise TrustError(
-                f"this estimator holds types that are not scikit-learn's: {', '.join(sorted(unknown)[:5])}",
+                f"this estimator holds types that are not scikit-learn's: {', '.join(sorted(foreign)[:5])}",
                 hint="where they are your own: trusted=True; loading imports them",
             )
         call = given.get("call") or next((name for name in CALLS if hasattr(value, name)), "")

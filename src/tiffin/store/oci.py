@@ -29,7 +29,7 @@ CONFIG = "application/vnd.tiffin.model.config.v1+json"
 LAYER = "application/vnd.tiffin.model.file.v1"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _PLACE = re.compile(
-    r"(?P<host>[a-zA-Z0-9.-]+(?::\d{1,5})?|\[[0-9a-f:]+\](?::\d{1,5})?)"
+    r"(?P<host>[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::\d{1,5})?|\[[0-9a-f:]+\](?::\d{1,5})?)"
     r"/(?P<path>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?\Z"
 )

@@ -51,7 +51,7 @@ SPELLINGS = [
     ("a" * 64 + ".b", "grammar"),
     (".".join(["a" * 50] * 6), "grammar"),
     ("①②⑦.0.0.1", "grammar"),
-    ("１２７.0.0.1", "grammar"),  # noqa: RUF001
+    ("１２７.0.0.1", "grammar"),
     ("127。0。0。1", "grammar"),
     ("127%2e0.0.1", "grammar"),
     ("%31%32%37.0.0.1", "grammar"),
@@ -275,7 +275,7 @@ def spellings_v4(address):
         f"{a:#x}.{b:#x}.{c:#x}.{d:#x}", f"0{a:o}.0{b:o}.0{c:o}.0{d:o}", f"{a:03}.{b:03}.{c:03}.{d:03}", f"{address}.",
         f"[::ffff:{address}]", f"[::ffff:{a << 8 | b:x}:{c << 8 | d:x}]", f"[64:ff9b::{a << 8 | b:x}:{c << 8 | d:x}]",
         f"[2002:{a << 8 | b:x}:{c << 8 | d:x}::1]", f"[::{address}]", f"[::{a << 8 | b:x}:{c << 8 | d:x}]",
-        str(address).translate({ord("0") + n: ord("０") + n for n in range(10)}),  # noqa: RUF001
+        str(address).translate({ord("0") + n: ord("０") + n for n in range(10)}),
         str(address).replace(".", "%2e"), str(address).replace(".", "。"), f"x@{address}", f"ok.example\\@{address}",
     ])  # fmt: skip
 
