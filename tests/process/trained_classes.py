@@ -11,5 +11,5 @@ class Network(torch.nn.Module):
         self.first = torch.nn.Linear(4, hidden)
         self.second = torch.nn.Linear(hidden, 2)
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows):
         return self.second(torch.relu(self.first(rows)))

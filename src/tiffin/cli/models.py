@@ -6,12 +6,12 @@ Owns the commands' arguments; what they do is `tiffin.models`' matter, how it lo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tiffin.cli import models_view as view
-from tiffin.cli.progress import Bar
+from tiffin.cli.progress import Bar, working
 
 if TYPE_CHECKING:
     from tiffin.store.models import Model
@@ -175,6 +175,55 @@ def pull(*, place: str, name: str | None, trust: bool, plain_http: bool) -> None
     with Bar() as bar:
         model = models.pull(place, name, trusted=trust, plain_http=plain_http, progress=bar)
     click.echo(model.ref)
+
+
+@command.command("convert")
+@click.argument("ref")
+@click.option(
+    "--to",
+    required=True,
+    metavar="FORMAT",
+    type=click.Choice(["onnx", "safetensors", "torchscript"]),
+    help="onnx, safetensors or torchscript.",
+)
+@click.option("--name", metavar="NAME", help="Name of the new model; by default REF's with the format behind it.")
+@click.option("--opset", metavar="N", type=int, help="ONNX operator set. [default: 17]")
+@click.option(
+    "--dynamic-axis",
+    "dynamic_axes",
+    metavar="INPUT:AXIS",
+    multiple=True,
+    help="Axis that may vary besides axis 0. Repeatable.",
+)
+@click.option(
+    "--quantize",
+    metavar="KIND",
+    type=click.Choice(["int8"]),
+    help="int8: smaller, and faster where the processor has VNNI.",
+)
+@click.option(
+    "--tolerance", default=1e-4, metavar="X", help="Largest relative difference that is taken. [default: 0.0001]"
+)
+@_json
+def convert(*, ref: str, to: str, as_json: bool, **options: Any) -> None:
+    """Convert REF, check the result against it on example rows, and measure both.
+
+    From PyTorch, Lightning, transformers, scikit-learn, Keras and TensorFlow. The original stays as it is.
+    """
+    from tiffin.frameworks import conversion
+
+    with working(f"converting {ref}, checking, measuring"):
+        made = conversion.convert(ref, to, **options)
+    if as_json:
+        view.show_json(made)
+        return
+    times = [f"{rows} row{'s' if rows > 1 else ''}" for rows in conversion.ROWS]
+    columns = ("Format", "Size", *times, *(f"faster, {text}" for text in times))
+    view.show_table(columns, conversion.table(made), right=columns[1:])
+    same = "" if made.agreement is None else f", the same class in {made.agreement:.1%} of {made.rows} rows"
+    click.echo(f"largest difference {made.difference:.3g}{same}")
+    click.echo(f"processor: {', '.join(made.cpu) or 'no vector instructions that matter are known'}", err=True)
+    click.echo(made.ref)
 
 
 @command.command("du")

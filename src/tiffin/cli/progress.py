@@ -7,10 +7,24 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 _PATIENCE_S = 1.0
+
+
+@contextmanager
+def working(what: str) -> Generator[None]:
+    """Show on a terminal that something without a measure goes on."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 class Bar:

@@ -7,6 +7,7 @@ Owns the list of what in it would run code, open other files or change Keras's o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ _RUNS = frozenset(
     ("Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "__lambda__", "PyFunc", "ExportArchive")
 )
 _OWN = ("keras", "builtins", "numpy")
+# Where the parts of a model are; not keras.utils, keras.saving, keras.config, which do things.
+_LAYERS = re.compile(
+    r"keras(\.(src\.)?(layers|initializers|activations|regularizers|constraints|losses|metrics|optimizers|dtype_policies|models|ops"
+    r"|random|quantizers)(\.\w+)*)?\Z"
+)
 _BUILTINS = frozenset(("int", "float", "bool", "str", "dict", "list", "tuple", "slice", "set", "bytes", "NoneType"))
 _PLAIN_NUMPY = frozenset(("ndarray", "dtype", "float32", "float64", "int32", "int64", "bool_"))
 
@@ -86,16 +92,14 @@ def _object(one: dict[str, Any], custom: set[str]) -> Iterator[str]:
                 yield f"config.json names {cls} of Python itself"
             elif top == "numpy" and cls not in _PLAIN_NUMPY:
                 yield f"config.json names {cls} of numpy"
-            elif top == "keras" and any(part in module for part in ("utils", "saving", "src", "config")):
+            elif top == "keras" and not _LAYERS.match(module):
                 yield f"config.json would call {module}.{cls}"
+        elif module is not None and not isinstance(module, str):
+            yield f"config.json has a module that is no text: {str(module)[:60]}"
         elif module is None and "registered_name" in one and one["registered_name"] and not given:
             yield f"config.json needs {one['registered_name']}, a class of somebody's own (give it as custom_objects)"
-        if (
-            cls == "function"
-            and str(one.get("config")) not in custom
-            and module not in (None, "builtins", "keras.activations")
-        ):
-            yield f"config.json names the function {one.get('config')} of {module}"
+        if cls == "function" and str(one.get("config")) not in custom:
+            yield f"config.json needs {one.get('config')}, a function of somebody's own (give it as custom_objects)"
     for key in _FILES_IN_CONFIG:
         value = one.get(key)
         if isinstance(value, str) and value:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tiffin.errors import ModelError, SpecError
+from tiffin.errors import ModelError, SpecError, TiffinError
 from tiffin.gpu.device import device as own_device
 from tiffin.store import models
 from tiffin.store.manifest import Signature
@@ -70,7 +70,15 @@ class Framework:
                 known = ", ".join(self.reading) or "none"
                 hint = nearest(option, self.reading) or f"{self.name} knows: {known}"
                 raise ModelError(f"loading {stored.ref}: option {option!r} does not exist", hint=hint)
-        return self._read(stored, device or own_device(), options)
+        try:
+            return self._read(stored, device or own_device(), options)
+        except (TiffinError, MemoryError):
+            raise
+        except Exception as error:  # wall: the library has its own ways to say that a file is not what it should be
+            reason = str(error).strip().splitlines()[:1] or [""]
+            raise ModelError(
+                f"{stored.ref} cannot be loaded by {self.name}: {type(error).__name__}: {reason[0][:300]}"
+            ) from error
 
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         raise NotImplementedError

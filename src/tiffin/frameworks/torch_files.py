@@ -203,8 +203,7 @@ class Torch(Framework):
                 warnings.simplefilter("ignore", DeprecationWarning)
                 return torch.jit.load(str(path), map_location=device).eval()
         if format == EXPORTED:
-            with _weights_only():
-                program = torch.export.load(str(path))
+            program = self.program(stored)
             if device != "cpu":
                 program = torch.export.passes.move_to_device_pass(program, device)
             return program.module()
@@ -212,6 +211,11 @@ class Torch(Framework):
             return torch.load(path, map_location=device, weights_only=True)
         found = trusted.load_torch(stored, path, device)
         return found.eval() if hasattr(found, "eval") else found
+
+    def program(self, stored: Stored) -> Any:
+        """Return a torch.export program of a file that has been looked into."""
+        with _weights_only():
+            return library("torch").export.load(str(only_file(stored, (".pt2",))))
 
     def _read_weights(self, stored: Stored, path: Path, device: str, options: Mapping[str, Any]) -> Any:
         torch = library("torch")
@@ -275,9 +279,7 @@ class Torch(Framework):
         stored.verify()
         loaded = self.read(stored, "cpu", {})
         if stored.manifest.format == EXPORTED:
-            path = only_file(stored, (".pt2",))
-            with _weights_only():
-                return {"predict": _exported_signature(library("torch").export.load(str(path)))}
+            return {"predict": _exported_signature(self.program(stored))}
         inputs = [Value(name=name) for name in _parameters(loaded)]
         return {"predict": Signature(inputs=inputs, call="forward")}
 

@@ -20,6 +20,9 @@ from tiffin.store.zips import checked_zip, is_zip, read_member
 _LIMIT = 67_108_864
 # An expression over sizes: names of symbols and of these functions, numbers, operators.
 _EXPRESSION = re.compile(r"[A-Za-z0-9_ +\-*/%(),<>=!&|~^\n]*\Z")
+_WRITTEN_SYMBOL = re.compile(
+    r"Symbol\('([A-Za-z_]\w*)'(?:, (?:positive|nonnegative|integer|real|nonzero)=(?:True|False))*\)"
+)
 _SYMBOL = re.compile(r"[suzf]\d+\Z|_s\d+\Z")
 _FUNCTIONS = frozenset(
     [
@@ -199,6 +202,7 @@ def _tensor_file(archive: zipfile.ZipFile, name: str) -> Iterator[str]:
 
 
 def _is_expression(text: str) -> bool:
+    text = _WRITTEN_SYMBOL.sub(r"\1", text)
     return bool(_EXPRESSION.match(text)) and all(
         word in _FUNCTIONS or _SYMBOL.match(word) for word in _NAME.findall(text)
     )
