@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tiffin.errors import Error, Failed
 from tiffin.service.context import Context
 
+from tiffin.service.columns import Columns
+
 # At once, not lazily: the import of the room `tiffin.service` would take the place of the decorator of that name.
 from tiffin.service.decorators import api, on_shutdown, on_startup, service
 from tiffin.service.depends import depends
@@ -29,6 +31,7 @@ _LATER = {"device": "tiffin.gpu.device", "serve": "tiffin.server.inline"}
 _ROOMS = ("onnx", "tensorflow", "torch")  # of tiffin.frameworks; the libraries are imported by what is called there
 
 __all__ = [
+    "Columns",
     "ContentType",
     "Context",
     "DType",

@@ -25,6 +25,7 @@ import msgspec
 from tiffin.codecs.grammar import bounded_union
 from tiffin.codecs.npy import NAMES
 from tiffin.errors import SpecError
+from tiffin.service.columns import Columns
 from tiffin.service.fields import fields_of
 from tiffin.service.markers import DType, Shape
 from tiffin.spec.types import (
@@ -43,9 +44,11 @@ from tiffin.spec.types import (
     RefType,
     StrType,
     StructType,
+    TableType,
     TupleType,
     Type,
     UnionType,
+    table_of,
     walk,
 )
 
@@ -96,6 +99,11 @@ def type_of(annotation: Any, where: str, mode: Mode = "validation") -> Type:
                     f"{_name(annotation)}: a tensor must be a parameter of its own, not part of another one",
                     "annotate np.ndarray there, or make it a parameter",
                 )
+    if mode == "validation" and table_of(found) is None and any(isinstance(part, TableType) for part in walk(found)):
+        raise reader.refuse(
+            f"{_name(annotation)}: a table must be a parameter of its own (or None), not part of another one",
+            "make it a parameter",
+        )
     if reader.pydantic:
         return _by_pydantic(annotation, found, reader, mode)
     try:
@@ -158,7 +166,9 @@ class _Reader:
     def _annotated(self, annotation: Any) -> Type:
         found = self.read(annotation.__origin__)
         for extra in annotation.__metadata__:
-            if isinstance(extra, Shape | DType):
+            if isinstance(extra, Columns):
+                found = self._with_columns(found, extra, annotation)
+            elif isinstance(extra, Shape | DType):
                 if not isinstance(found, ArrayType):
                     raise self.refuse(f"{extra!r} describes an array or a tensor, not {_name(annotation.__origin__)}")
                 changed = {"shape": extra.dims} if isinstance(extra, Shape) else {"dtype": self._dtype(extra.name)}
@@ -168,6 +178,20 @@ class _Reader:
             elif type(extra).__module__.partition(".")[0] in ("pydantic", "annotated_types", "pydantic_core"):
                 self.pydantic = self.pydantic or f"{type(extra).__name__} from {type(extra).__module__}"
         return found
+
+    def _with_columns(self, found: Type, marker: Columns, annotation: Any) -> Type:
+        table = table_of(found)
+        if table is None:
+            raise self.refuse(
+                f"{marker!r} describes a table, not {_name(annotation.__origin__)}",
+                "annotate pd.DataFrame, pd.Series, pa.Table or pa.RecordBatch",
+            )
+        if table.library == "series" and len(marker.columns) > 1:
+            raise self.refuse(f"{marker!r}: a Series is one column", "annotate pd.DataFrame")
+        changed = msgspec.structs.replace(table, columns=marker.columns, orient=marker.orient)
+        if isinstance(found, UnionType):
+            return UnionType(variants=tuple(changed if part is table else part for part in found.variants))
+        return changed
 
     def _with_meta(self, found: Type, meta: msgspec.Meta) -> Type:
         names = ("ge", "gt", "le", "lt", "multiple_of", "pattern", "min_length", "max_length")
@@ -214,6 +238,10 @@ class _Reader:
             not isinstance(variant, ArrayType | NullType) for variant in variants
         ):
             raise self.refuse(f"{_name(annotation)}: an array can only be joined with None", "make it two parameters")
+        if any(isinstance(variant, TableType) for variant in variants) and table_of(
+            UnionType(variants=variants)
+        ) is None:
+            raise self.refuse(f"{_name(annotation)}: a table can only be joined with None", "make it two parameters")
         if bounded_union(variants):
             raise self.refuse(
                 f"{_name(annotation)}: a union cannot join a part that has msgspec.Meta bounds with a list, tuple or dict",
@@ -233,6 +261,9 @@ class _Reader:
         library = _tensor_library(cls)
         if library:
             return ArrayType(library=library)
+        table = _table_library(cls)
+        if table is not None:
+            return TableType(library=table)
         if cls in _LISTS or cls is tuple:
             return ListType(item=ANY)
         if cls in _SETS:
@@ -345,10 +376,10 @@ def _by_pydantic(annotation: Any, found: Type, reader: _Reader, mode: Mode, caus
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 
-    if any(isinstance(part, ArrayType) for part in walk(found)):
+    if any(isinstance(part, ArrayType | TableType) for part in walk(found)):
         if mode == "serialization":
             return ANY
-        raise reader.refuse(f"np.ndarray cannot be mixed with {reader.pydantic or cause}", "make them two parameters")
+        raise reader.refuse(f"arrays and tables cannot be mixed with {reader.pydantic or cause}", "make them two parameters")
     if reader.meta and reader.pydantic:
         raise reader.refuse(f"msgspec.Meta cannot be mixed with {reader.pydantic}", "use pydantic.Field for the bounds")
     try:
@@ -389,6 +420,20 @@ def _tensor_library(cls: type) -> Literal["", "torch", "tensorflow"]:
     if tensorflow is not None and cls is getattr(tensorflow, "Tensor", None):
         return "tensorflow"
     return ""
+
+
+def _table_library(cls: type) -> Literal["pandas", "series", "arrow", "batch"] | None:
+    """Return whose table this class is, None for anything else; libraries that the user has not loaded are not looked for."""
+    pandas, pyarrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
+    if pandas is not None and cls is getattr(pandas, "DataFrame", None):
+        return "pandas"
+    if pandas is not None and cls is getattr(pandas, "Series", None):
+        return "series"
+    if pyarrow is not None and cls is getattr(pyarrow, "Table", None):
+        return "arrow"
+    if pyarrow is not None and cls is getattr(pyarrow, "RecordBatch", None):
+        return "batch"
+    return None
 
 
 def _name(annotation: Any) -> str:

@@ -15,7 +15,7 @@ from tiffin.errors import SpecError
 from tiffin.service.annotations import type_of
 from tiffin.service.markers import ContentType
 from tiffin.spec.service import Kind, Param
-from tiffin.spec.types import ANY, AnyType, ArrayType, ListType, Type
+from tiffin.spec.types import ANY, AnyType, ArrayType, ListType, TableType, Type
 
 _ABC = collections.abc
 _SYNC = (_ABC.Generator, _ABC.Iterator)
@@ -133,6 +133,10 @@ def _batched(found: Type, annotation: Any, where: str, batch_dim: int) -> Type:
                 f"{where}: dimension {batch_dim} of Shape{found.shape!r} carries the rows of a batch and must be free",
                 hint="write None there, for example Shape(None, 64)",
             )
+        return found
+    if isinstance(found, TableType):
+        if batch_dim:
+            raise SpecError(f"{where}: a table has its rows along dimension 0, batch_dim={batch_dim} needs np.ndarray")
         return found
     if not isinstance(found, ListType) or found.unique or _origin(annotation) is tuple:
         raise SpecError(
