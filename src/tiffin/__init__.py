@@ -10,9 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tiffin.errors import Error, Failed
-from tiffin.service.context import Context
-
 from tiffin.service.columns import Columns
+from tiffin.service.context import Context
 
 # At once, not lazily: the import of the room `tiffin.service` would take the place of the decorator of that name.
 from tiffin.service.decorators import api, on_shutdown, on_startup, service

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tiffin.codecs.column import Array, At, Column, fit, time_type
+from tiffin.codecs.column import Array, Column, fit, time_type
 from tiffin.codecs.table_bytes import arrow
 from tiffin.errors import Code, Error
 
@@ -110,4 +110,3 @@ def _type(pa: Any, dtype: str) -> Any:
     if dtype == "str":
         return pa.string()
     return pa.from_numpy_dtype(np.dtype("bool" if dtype == "boolean" else dtype.lower()))
-

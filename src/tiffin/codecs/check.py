@@ -144,8 +144,8 @@ class _Count:
             return self._packed(value)
         for _ in range(self._depth):
             value = value[0] if value else value
-        if type(value) is dict:  # a table's columns
-            value = next(iter(value.values()), ())
+        if self._table and hasattr(value, "values"):
+            value = next(iter(value.values()), ())  # a table's columns
         return len(value) or self._none()
 
     def of_shape(self, shape: tuple[int, ...]) -> int:

@@ -102,7 +102,7 @@ def _mixed(values: Sequence[Any], dtype: str, at: At) -> Error:
     served = (bool, int, float, str)
     first: Any = None
     for row, value in enumerate(values):
-        kind: Any = type(value)
+        kind: Any = value.__class__
         if value is None:
             continue
         if kind not in served:
@@ -302,7 +302,8 @@ def _texts(values: Array, *, aware: bool) -> list[Any]:
         if coarse == unit or not (ticks[~np.isnat(values)] % step).any():
             unit = coarse
             break
-    texts = np.datetime_as_string(values, unit=unit).tolist()
+    written: Any = np.datetime_as_string
+    texts: list[Any] = written(values, unit=unit).tolist()
     return [f"{text}Z" for text in texts] if aware else texts
 
 

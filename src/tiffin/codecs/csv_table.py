@@ -71,8 +71,8 @@ def from_cells(name: str, cells: Sequence[str], dtype: str, at: At) -> Column:
     """Return the column of CSV's cells.
 
     Args:
-        name: of the column. cells: texts, "" where a value is missing. dtype: declared type, "" for what all cells look like: integers,
-            floats, booleans (true, false), else text. at: path of a row.
+        name: of the column. cells: texts, "" where a value is missing. dtype: declared type, "" for what all cells look like:
+            integers, floats, booleans (true, false), else text. at: path of a row.
 
     Raises:
         Error: INVALID_INPUT with the path of the first cell that is not of the declared type.

@@ -23,6 +23,7 @@ from tiffin.spec.types import (
     ListType,
     NullType,
     StructType,
+    TableType,
     TupleType,
     Type,
     UnionType,
@@ -100,8 +101,8 @@ class FieldReader:
             annotation = list[Any] if param.batched and not method.one_row else Any
         if isinstance(kind, ArrayType):
             self._by_numpy(kind, param.type)
-        elif table_of(kind) is not None:
-            self._by_table(kind)
+        elif (table := table_of(kind)) is not None:
+            self._by_table(table, optional=table is not kind)
         elif by_pydantic(kind):
             self._by_pydantic(annotation)
         else:
@@ -126,13 +127,10 @@ class FieldReader:
         self.after_view = view
         self.after_packed = lambda raw: owned(view(raw))
 
-    def _by_table(self, kind: Type) -> None:
+    def _by_table(self, table: TableType, *, optional: bool) -> None:
         from tiffin.codecs.tables import TableReader, packed_hook  # loads numpy
 
-        table = table_of(kind)
-        assert table is not None  # the caller has looked
         self.table = self.rows = reader = TableReader(table, self.path)
-        optional = table is not kind
         unpack = msgspec.msgpack.Decoder(ext_hook=packed_hook).decode
 
         def parsed(raw: Any) -> Any:

@@ -1,7 +1,7 @@
 """pandas' DataFrames and Series ↔ columns.
 
-Owns which element type of pandas a column gets, and what of a frame can be written; never reads bytes. Imported only where pandas is
-loaded. Frames that a method gets have a plain index 0 … rows - 1 and are its own.
+Owns which element type of pandas a column gets, and what of a frame can be written; never reads bytes. Imported only where pandas
+is loaded. Frames that a method gets have a plain index 0 … rows - 1 and are its own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _values(pandas: Any, column: Column) -> Any:
     kind = values.dtype.kind
     if kind == "O":
         if missing is not None:
-            values = np.where(missing, None, values)
+            values = _without(values, missing)
         if dtype == "category":
             return pandas.Categorical(values)
         text = pandas.Series([""]).dtype  # str since pandas 3, object before
@@ -86,7 +86,7 @@ def columns_of(value: Any) -> list[Column]:
     if any(name is not None for name in value.index.names):
         value = value.reset_index()
     if value.columns.nlevels > 1:
-        raise Error("a table with columns in levels cannot be sent", code=Code.BAD_OUTPUT, hint="join the names of the levels")
+        raise Error("a table with columns in levels cannot be sent: join the names of the levels", code=Code.BAD_OUTPUT)
     names = [str(name) for name in value.columns]
     if len(set(names)) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
@@ -94,8 +94,16 @@ def columns_of(value: Any) -> list[Column]:
     return [_column(pandas, name, value.iloc[:, index]) for index, name in enumerate(names)]
 
 
+def _without(values: Array, missing: Array) -> Array:
+    """Return objects with None where they are missing."""
+    values = values.copy()
+    values[missing] = None
+    return values
+
+
 def _column(pandas: Any, name: str, series: Any) -> Column:
-    dtype = series.dtype
+    dtype: Any = series.dtype
+    plain = type(dtype).__module__.startswith("numpy")
     if isinstance(dtype, pandas.CategoricalDtype):
         column = _column(pandas, name, series.astype(object).infer_objects())
         return column._replace(dtype="category") if column.values.dtype.kind == "O" and not column.dtype else column
@@ -108,13 +116,13 @@ def _column(pandas: Any, name: str, series: Any) -> Column:
     gaps = missing if missing.any() else None
     if isinstance(dtype, pandas.DatetimeTZDtype):
         return Column(name, series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), gaps, str(dtype.tz))
-    if isinstance(dtype, np.dtype) and dtype.kind in "biufM":
+    if plain and dtype.kind in "biufM":
         return Column(name, series.to_numpy(), gaps)
     if str(dtype).lower().startswith(("int", "uint", "float", "boolean")):  # pandas' own, with a mask
         return Column(name, series.to_numpy(dtype=dtype.numpy_dtype, na_value=dtype.numpy_dtype.type(0)), gaps)
     values: Array = series.to_numpy(dtype=object)
     if gaps is not None:
-        values = np.where(gaps, None, values)
+        values = _without(values, gaps)
     kinds = set(map(type, values.tolist()))
     if kinds <= {str, type(None)}:
         return Column(name, values, gaps)

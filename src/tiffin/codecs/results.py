@@ -20,13 +20,15 @@ from msgspec import Raw
 from tiffin.codecs.npy import NAMES, write_head
 from tiffin.codecs.table_results import cut, is_table, json_value, row_count, table_body, table_extension
 from tiffin.errors import Code, Error, Failed
-from tiffin.spec.service import MethodSpec
 from tiffin.messages.link import Media
+from tiffin.spec.service import MethodSpec
 from tiffin.spec.types import TupleType, table_of
 
 Encoded = tuple[bytes, int, str]
 _JSON, _NPY, _MSGPACK, _TEXT, _BYTES, _SSE, _NDJSON = range(7)
-_TABLES = {name.partition(";")[0]: Media.NAMES.index(name) for name in (Media.NAMES[8], Media.NAMES[9], Media.NAMES[10])}
+_TABLES = {
+    name.partition(";")[0]: Media.NAMES.index(name) for name in (Media.NAMES[8], Media.NAMES[9], Media.NAMES[10])
+}
 _PLAIN: tuple[Any, ...] = (str, bytes, int, float)
 _LINE = re.compile(rb"\r\n|\r|\n")
 

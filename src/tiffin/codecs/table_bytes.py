@@ -37,9 +37,9 @@ def arrow() -> Any:
         return importlib.import_module("pyarrow")
     except ImportError as error:
         raise Error(
-            "Parquet and Arrow bodies need pyarrow, which is not installed where the service runs",
+            "Parquet and Arrow bodies need pyarrow, which is not installed where the service runs: "
+            "send JSON or CSV, or install tiffin[arrow] there",
             code=Code.UNSUPPORTED_MEDIA,
-            hint="pip install 'tiffin[arrow]', or send JSON or CSV",
         ) from error
 
 
@@ -65,7 +65,16 @@ def read_table(media: int, body: Body, path: str) -> Any:
         table = _parquet(pa, buffer, path, limit) if media == Media.PARQUET else _stream(pa, buffer, path, limit)
         table.validate(full=True)
         return _expanded(pa, table, path, limit)
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise invalid(path, f"not {name} that can be read: {reason[0]}") from error
 
@@ -122,8 +131,7 @@ def _check_schema(pa: Any, schema: Any, path: str) -> None:
         raise invalid(path, "no columns")
     names: list[str] = schema.names
     if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise invalid(join(path, f".{twice}"), "the column comes twice")
     wrong = [(join(path, f".{field.name}"), field.type) for field in schema if not _is_flat(pa, field.type)]
     if wrong:
@@ -188,4 +196,3 @@ def write_table(media: int, table: Any) -> bytes:
             writer.write_table(table)
     out: bytes = sink.getvalue().to_pybytes()
     return out
-

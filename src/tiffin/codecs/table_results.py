@@ -140,7 +140,7 @@ def table_extension(value: Any) -> msgspec.msgpack.Ext:
         table = _arrow(value).replace_schema_metadata({_KEY: library_of(value).encode()})
         return msgspec.msgpack.Ext(EXT_TABLE, write_table(Media.ARROW, table))
     except Error as error:
-        raise TypeError(f"{error.message}; {error.hint}" if error.hint else error.message) from error
+        raise TypeError(error.message) from error
 
 
 def unpack_table(data: bytes | memoryview) -> Any:
@@ -154,16 +154,17 @@ def unpack_table(data: bytes | memoryview) -> Any:
     from tiffin.spec.types import TableType
 
     if not {"pandas", "pyarrow"} & set(sys.modules):
-        raise Error("a table cannot be read here: the service loads neither pandas nor pyarrow", code=Code.INVALID_INPUT)
+        raise Error(
+            "a table cannot be read here: the service loads neither pandas nor pyarrow", code=Code.INVALID_INPUT
+        )
     body = bytes(data)
     pa = arrow()
     try:
         with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
-            name = (reader.schema.metadata or {}).get(_KEY, b"").decode("latin-1")
+            metadata: dict[bytes, bytes] = reader.schema.metadata or {}
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Error(f"msgpack extension 2 is no Arrow stream: {error}"[:200], code=Code.INVALID_INPUT) from error
-    wanted = "pandas" if "pandas" in sys.modules else "arrow"
-    for kind in ("series", "arrow", "batch"):
-        wanted = kind if name == kind and (kind != "series" or "pandas" in sys.modules) else wanted
-    kind: Any = wanted
-    return TableReader(TableType(library=kind), "").read(Packed(body))
+    wanted: Any = metadata.get(_KEY, b"").decode("latin-1")
+    if wanted not in ("arrow", "batch", "series") or (wanted == "series" and "pandas" not in sys.modules):
+        wanted = "pandas" if "pandas" in sys.modules else "arrow"
+    return TableReader(TableType(library=wanted), "").read(Packed(body))

@@ -93,10 +93,7 @@ class TableReader:
         Raises:
             Error: INVALID_INPUT. UNSUPPORTED_MEDIA where pyarrow is missing.
         """
-        if media == Media.CSV:
-            found = self._from_csv(body)
-        else:
-            found = self._from_arrow(read_table(media, body, self.path))
+        found = self._from_csv(body) if media == Media.CSV else self._from_arrow(read_table(media, body, self.path))
         if self._single and found.rows != 1:
             raise invalid(self.path, f"expected one row, got {found.rows}")
         return found
@@ -205,7 +202,7 @@ class TableReader:
         """Return what makes the path of a row in a column."""
         column = "" if self._series else f".{name}"
         if self._single:
-            return lambda row: join(self.path, column)
+            return lambda _row: join(self.path, column)
         return lambda row: join(self.path, column if row is None else f"[{row}]{column}")
 
     def _made(self, columns: list[Column], rows: int) -> Rows:
@@ -231,23 +228,23 @@ class TableReader:
         """Return the table of what JSON or msgpack said; as `parse`."""
         return self.build(self.parse(value))
 
-    # -- rows of a batch ---------------------------------------------------------------------------------------------------
+    # -- rows of a batch, always along axis 0 ------------------------------------------------------------------------------
 
-    def rows(self, value: Rows, axis: int) -> int:
+    def rows(self, value: Rows, axis: int) -> int:  # noqa: ARG002
         """Return the rows of a call's table."""
         return value.rows
 
-    def wrapped(self, value: Rows, axis: int) -> Rows:
+    def wrapped(self, value: Rows, axis: int) -> Rows:  # noqa: ARG002
         """Return a single row as a table of one row, which it is already."""
         return value
 
-    def key(self, value: Rows, axis: int) -> tuple[Any, ...]:
+    def key(self, value: Rows, axis: int) -> tuple[Any, ...]:  # noqa: ARG002
         """Return what tables must have in common to be joined: their columns and element types."""
         if value.table is not None:
             return tuple(value.table.schema)
         return tuple((column.name, column.values.dtype.str, column.zone, column.dtype) for column in value.columns)
 
-    def join(self, values: Sequence[Rows], axis: int) -> Any:
+    def join(self, values: Sequence[Rows], axis: int) -> Any:  # noqa: ARG002
         """Return the method's table with the rows of several calls."""
         first = values[0]
         rows = sum(value.rows for value in values)
@@ -266,7 +263,11 @@ def _batch(table: Any) -> Any:
     """Return the one RecordBatch of a table."""
     pa: Any = importlib.import_module("pyarrow")
     arrays = [
-        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() if column.num_chunks else pa.nulls(0, column.type)
+        column.chunk(0)
+        if column.num_chunks == 1
+        else column.combine_chunks()
+        if column.num_chunks
+        else pa.nulls(0, column.type)
         for column in table.columns
     ]
     arrays = [array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array for array in arrays]

@@ -28,6 +28,7 @@ from tiffin.errors import SpecError
 from tiffin.service.columns import Columns
 from tiffin.service.fields import fields_of
 from tiffin.service.markers import DType, Shape
+from tiffin.service.tables import check_table, table_class, with_columns
 from tiffin.spec.types import (
     ANY,
     ArrayType,
@@ -48,7 +49,6 @@ from tiffin.spec.types import (
     TupleType,
     Type,
     UnionType,
-    table_of,
     walk,
 )
 
@@ -99,11 +99,8 @@ def type_of(annotation: Any, where: str, mode: Mode = "validation") -> Type:
                     f"{_name(annotation)}: a tensor must be a parameter of its own, not part of another one",
                     "annotate np.ndarray there, or make it a parameter",
                 )
-    if mode == "validation" and table_of(found) is None and any(isinstance(part, TableType) for part in walk(found)):
-        raise reader.refuse(
-            f"{_name(annotation)}: a table must be a parameter of its own (or None), not part of another one",
-            "make it a parameter",
-        )
+    if mode == "validation":
+        check_table(found, where, _name(annotation))
     if reader.pydantic:
         return _by_pydantic(annotation, found, reader, mode)
     try:
@@ -167,7 +164,7 @@ class _Reader:
         found = self.read(annotation.__origin__)
         for extra in annotation.__metadata__:
             if isinstance(extra, Columns):
-                found = self._with_columns(found, extra, annotation)
+                found = with_columns(found, extra, self.where, _name(annotation.__origin__))
             elif isinstance(extra, Shape | DType):
                 if not isinstance(found, ArrayType):
                     raise self.refuse(f"{extra!r} describes an array or a tensor, not {_name(annotation.__origin__)}")
@@ -178,20 +175,6 @@ class _Reader:
             elif type(extra).__module__.partition(".")[0] in ("pydantic", "annotated_types", "pydantic_core"):
                 self.pydantic = self.pydantic or f"{type(extra).__name__} from {type(extra).__module__}"
         return found
-
-    def _with_columns(self, found: Type, marker: Columns, annotation: Any) -> Type:
-        table = table_of(found)
-        if table is None:
-            raise self.refuse(
-                f"{marker!r} describes a table, not {_name(annotation.__origin__)}",
-                "annotate pd.DataFrame, pd.Series, pa.Table or pa.RecordBatch",
-            )
-        if table.library == "series" and len(marker.columns) > 1:
-            raise self.refuse(f"{marker!r}: a Series is one column", "annotate pd.DataFrame")
-        changed = msgspec.structs.replace(table, columns=marker.columns, orient=marker.orient)
-        if isinstance(found, UnionType):
-            return UnionType(variants=tuple(changed if part is table else part for part in found.variants))
-        return changed
 
     def _with_meta(self, found: Type, meta: msgspec.Meta) -> Type:
         names = ("ge", "gt", "le", "lt", "multiple_of", "pattern", "min_length", "max_length")
@@ -238,10 +221,6 @@ class _Reader:
             not isinstance(variant, ArrayType | NullType) for variant in variants
         ):
             raise self.refuse(f"{_name(annotation)}: an array can only be joined with None", "make it two parameters")
-        if any(isinstance(variant, TableType) for variant in variants) and table_of(
-            UnionType(variants=variants)
-        ) is None:
-            raise self.refuse(f"{_name(annotation)}: a table can only be joined with None", "make it two parameters")
         if bounded_union(variants):
             raise self.refuse(
                 f"{_name(annotation)}: a union cannot join a part that has msgspec.Meta bounds with a list, tuple or dict",
@@ -261,9 +240,9 @@ class _Reader:
         library = _tensor_library(cls)
         if library:
             return ArrayType(library=library)
-        table = _table_library(cls)
+        table = table_class(cls)
         if table is not None:
-            return TableType(library=table)
+            return table
         if cls in _LISTS or cls is tuple:
             return ListType(item=ANY)
         if cls in _SETS:
@@ -379,7 +358,9 @@ def _by_pydantic(annotation: Any, found: Type, reader: _Reader, mode: Mode, caus
     if any(isinstance(part, ArrayType | TableType) for part in walk(found)):
         if mode == "serialization":
             return ANY
-        raise reader.refuse(f"arrays and tables cannot be mixed with {reader.pydantic or cause}", "make them two parameters")
+        raise reader.refuse(
+            f"arrays and tables cannot be mixed with {reader.pydantic or cause}", "make them two parameters"
+        )
     if reader.meta and reader.pydantic:
         raise reader.refuse(f"msgspec.Meta cannot be mixed with {reader.pydantic}", "use pydantic.Field for the bounds")
     try:
@@ -420,20 +401,6 @@ def _tensor_library(cls: type) -> Literal["", "torch", "tensorflow"]:
     if tensorflow is not None and cls is getattr(tensorflow, "Tensor", None):
         return "tensorflow"
     return ""
-
-
-def _table_library(cls: type) -> Literal["pandas", "series", "arrow", "batch"] | None:
-    """Return whose table this class is, None for anything else; libraries that the user has not loaded are not looked for."""
-    pandas, pyarrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
-    if pandas is not None and cls is getattr(pandas, "DataFrame", None):
-        return "pandas"
-    if pandas is not None and cls is getattr(pandas, "Series", None):
-        return "series"
-    if pyarrow is not None and cls is getattr(pyarrow, "Table", None):
-        return "arrow"
-    if pyarrow is not None and cls is getattr(pyarrow, "RecordBatch", None):
-        return "batch"
-    return None
 
 
 def _name(annotation: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from tiffin.errors import SpecError
 
@@ -58,7 +58,9 @@ class Columns:
         found: list[tuple[str, str]] = []
         for name, kind in _pairs(columns):
             if not isinstance(name, str):
-                raise SpecError(f"Columns: the name {name!r} is no text", hint="JSON has only text as keys: rename the column")
+                raise SpecError(
+                    f"Columns: the name {name!r} is no text", hint="JSON has only text as keys: rename the column"
+                )
             if any(name == other for other, _ in found):
                 raise SpecError(f"Columns: the name {name!r} comes twice")
             found.append((name, element_name(kind, name)))
@@ -79,16 +81,19 @@ class Columns:
 
 def _pairs(columns: Any) -> Iterable[tuple[Any, Any]]:
     """Return names and types of whatever names columns."""
+    items: Any = columns
     if isinstance(columns, Mapping):
-        return list(cast("Mapping[Any, Any]", columns).items())
-    schema = getattr(columns, "schema", columns)
+        return list(items.items())
+    schema = getattr(items, "schema", items)
     if hasattr(schema, "names") and hasattr(schema, "types"):  # Arrow
         return list(zip(schema.names, schema.types, strict=True))
-    if hasattr(columns, "dtypes") and hasattr(columns.dtypes, "items"):  # pandas
-        return list(columns.dtypes.items())
+    if hasattr(items, "dtypes") and hasattr(items.dtypes, "items"):  # pandas
+        return list(items.dtypes.items())
     if isinstance(columns, str) or not isinstance(columns, Iterable):
-        raise SpecError(f"Columns({columns!r}): not columns", hint='write a dict such as {"age": "int64", "city": "str"}')
-    return [(name, "") for name in cast("Iterable[Any]", columns)]
+        raise SpecError(
+            f"Columns({columns!r}): not columns", hint='write a dict such as {"age": "int64", "city": "str"}'
+        )
+    return [(name, "") for name in items]
 
 
 def element_name(kind: Any, column: str) -> str:

@@ -154,7 +154,7 @@ class TableType(_Base, frozen=True, tag="table"):
     Attributes:
         library: whose table the method gets: "pandas" (DataFrame), "series" (one column of it), "arrow" (Table), "batch"
             (RecordBatch).
-        columns: name and element type of each, in the order that the method sees; an element type "" for any; empty for any columns.
+        columns: name and element type ("" for any) of each, in the order that the method sees; empty for any columns.
         orient: how JSON answers are written: a list of row objects, or an object of columns.
         single: one row, as a client sends it to a batchable method that says so: an object, or a series' value.
     """

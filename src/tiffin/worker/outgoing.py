@@ -76,10 +76,7 @@ class Outgoing:
         dim = method.batch_dim
         return [
             self._request(
-                {
-                    name: _row(value, index, dim) if name in counts else value
-                    for name, value in arguments.items()
-                },
+                {name: _row(value, index, dim) if name in counts else value for name, value in arguments.items()},
                 1,
             )
             for index in range(rows)
