@@ -27,8 +27,8 @@ from tiffin.codecs.npy import NAMES
 from tiffin.errors import SpecError
 from tiffin.service.columns import Columns
 from tiffin.service.fields import fields_of
+from tiffin.service.libraries import check_table, table_class, tensor_class, with_columns
 from tiffin.service.markers import DType, Shape
-from tiffin.service.tables import check_table, table_class, with_columns
 from tiffin.spec.types import (
     ANY,
     ArrayType,
@@ -237,12 +237,9 @@ class _Reader:
     def _class(self, cls: Any) -> Type:
         if _is_array(cls):
             return self._ndarray(())
-        library = _tensor_library(cls)
-        if library:
-            return ArrayType(library=library)
-        table = table_class(cls)
-        if table is not None:
-            return table
+        foreign = tensor_class(cls) or table_class(cls)
+        if foreign is not None:
+            return foreign
         if cls in _LISTS or cls is tuple:
             return ListType(item=ANY)
         if cls in _SETS:
@@ -391,16 +388,6 @@ def _plain_list(annotation: Any) -> bool:
 def _is_array(cls: Any) -> bool:
     numpy = sys.modules.get("numpy")
     return numpy is not None and cls is numpy.ndarray
-
-
-def _tensor_library(cls: type) -> Literal["", "torch", "tensorflow"]:
-    """Return whose tensor class this is, "" for anything else; libraries that the user has not loaded are not looked for."""
-    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
-    if torch is not None and cls is getattr(torch, "Tensor", None):
-        return "torch"
-    if tensorflow is not None and cls is getattr(tensorflow, "Tensor", None):
-        return "tensorflow"
-    return ""
 
 
 def _name(annotation: Any) -> str:

@@ -1,6 +1,6 @@
-"""Annotations of tables → the type grammar: pandas' DataFrame and Series, Arrow's Table and RecordBatch.
+"""Other libraries' classes in annotations → the type grammar: tensors of PyTorch and TensorFlow, tables of pandas and Arrow.
 
-Owns where a table can stand in an annotation; pandas and pyarrow are only looked at where the user's code has loaded them.
+Owns which classes these are and where a table can stand; a library is only looked at where the user's code has loaded it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from tiffin.errors import SpecError
 from tiffin.service.columns import Columns
-from tiffin.spec.types import TableType, Type, UnionType, table_of, walk
+from tiffin.spec.types import ArrayType, TableType, Type, UnionType, table_of, walk
 
 _Library = Literal["pandas", "series", "arrow", "batch"]
 _CLASSES: tuple[tuple[str, str, _Library], ...] = (
@@ -21,6 +21,16 @@ _CLASSES: tuple[tuple[str, str, _Library], ...] = (
     ("pyarrow", "Table", "arrow"),
     ("pyarrow", "RecordBatch", "batch"),
 )
+
+
+def tensor_class(cls: Any) -> ArrayType | None:
+    """Return the type of a library's tensors, None for any other class."""
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if torch is not None and cls is getattr(torch, "Tensor", None):
+        return ArrayType(library="torch")
+    if tensorflow is not None and cls is getattr(tensorflow, "Tensor", None):
+        return ArrayType(library="tensorflow")
+    return None
 
 
 def table_class(cls: Any) -> TableType | None:
