@@ -1,70 +1,133 @@
-"""What the pages of a Parquet file would take decompressed, read from the pages' own heads.
+"""What a Parquet file would take when it is read, from its footer and from the heads of its pages, before anything reads it.
 
-Owns a walk over these heads (Thrift's compact protocol); never decompresses anything. The file's footer says sizes too, but whoever
-wrote the file wrote both: what a reader will allocate is what the head of a page says.
-Layout: https://parquet.apache.org/docs/file-format/, PageHeader.
+Owns a reader of these heads (Thrift's compact protocol); never decompresses anything. The footer says sizes too, but what a reader
+will allocate for a page is what the page's own head says. pyarrow's view of the footer is not asked: where a footer contradicts
+itself, pyarrow 26 ends the process (ColumnChunkMetaData is made outside of any catch).
+Layout: https://parquet.apache.org/docs/file-format/, FileMetaData and PageHeader.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-_DEPTH = 8  # a page's head has 3 levels
+MAX_FOOTER = 8 * 2**20
+_DEPTH = 16  # levels of structs; a footer has 6
 _MAX_HEAD = 2**20
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
-_UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of PageHeader
+# Numbers of fields, by struct.
+_ROWS, _GROUPS = 3, 4  # FileMetaData
+_COLUMNS, _GROUP_ROWS = 1, 3  # RowGroup
+_PATH, _META = 1, 3  # ColumnChunk
+_COMPRESSED_SIZE, _DATA_PAGE, _DICTIONARY_PAGE = 7, 9, 11  # ColumnMetaData
+_UNCOMPRESSED, _COMPRESSED = 2, 3  # PageHeader
 
 
-def page_bytes(metadata: Any, data: memoryview, limit: int) -> int:
+class Footer(NamedTuple):
+    """What of a file's footer is needed here.
+
+    Attributes:
+        rows: of all row groups. chunks: start and end of each column's pages in each row group.
+    """
+
+    rows: int
+    chunks: list[tuple[int, int]]
+
+
+def read_footer(data: memoryview) -> Footer:
+    """Read a file's footer.
+
+    Args:
+        data: the whole file, as unsigned bytes.
+
+    Raises:
+        ValueError: it is none, it is larger than 8 MiB, or it names other files or places outside of this one.
+    """
+    if len(data) < 12 or bytes(data[-4:]) != b"PAR1":
+        raise ValueError("the file does not end as Parquet does (an encrypted one cannot be read)")
+    size = int.from_bytes(data[-8:-4], "little")
+    if size > MAX_FOOTER:
+        raise ValueError(f"a footer of {size} bytes: {MAX_FOOTER} at most")
+    if size > len(data) - 12:
+        raise ValueError("the footer is larger than the file")
+    footer = _Reader(data[-8 - size : -8]).struct()
+    rows = 0
+    chunks: list[tuple[int, int]] = []
+    for group in _structs(footer, _GROUPS):
+        if _number(group, _GROUP_ROWS) < 0:
+            raise ValueError("a negative number of rows")
+        rows += _number(group, _GROUP_ROWS)
+        for chunk in _structs(group, _COLUMNS):
+            meta: Any = chunk.get(_META)
+            if not isinstance(meta, dict) or _PATH in chunk:
+                raise ValueError("a column lies in another file")
+            start = _number(meta, _DATA_PAGE)
+            dictionary: Any = meta.get(_DICTIONARY_PAGE)
+            if isinstance(dictionary, int) and 0 < dictionary < start:
+                start = dictionary
+            end = start + _number(meta, _COMPRESSED_SIZE)
+            if not 0 <= start <= end <= len(data):
+                raise ValueError("a column lies outside of the file")
+            chunks.append((start, end))
+    return Footer(max(rows, _number(footer, _ROWS)), chunks)
+
+
+def page_bytes(footer: Footer, data: memoryview, limit: int) -> int:
     """Return the decompressed bytes of all pages; where it is above the limit, no more pages are looked at.
 
     Args:
-        metadata: pyarrow's, of the file. data: the file.
+        footer: of the file. data: the file, as unsigned bytes.
 
     Raises:
-        ValueError: a column's pages are not where the footer says, or a head is none.
+        ValueError: a page has no head.
     """
     total = 0
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for index in range(row_group.num_columns):
-            column = row_group.column(index)
-            start = column.data_page_offset
-            if column.has_dictionary_page and column.dictionary_page_offset is not None:
-                start = min(start, column.dictionary_page_offset) if column.dictionary_page_offset > 0 else start
-            end = start + column.total_compressed_size
-            if not 0 <= start <= end <= len(data):
-                raise ValueError(f"column {index} lies outside of the file")
-            while start < end:
-                head = _Head(data[start : min(end, start + _MAX_HEAD)])
-                start += head.size + head.compressed
-                total += head.uncompressed
-                if total > limit:
-                    return total
+    for start, end in footer.chunks:
+        at = start
+        while at < end:
+            reader = _Reader(data[at : min(end, at + _MAX_HEAD)])
+            head = reader.struct()
+            compressed, uncompressed = _number(head, _COMPRESSED), _number(head, _UNCOMPRESSED)
+            if compressed < 0 or uncompressed < 0:
+                raise ValueError("a page of a negative size")
+            at += reader.at + compressed
+            total += uncompressed
+            if total > limit:
+                return total
     return total
 
 
-class _Head:
-    """One page's head.
+def _number(struct: dict[int, Any], field: int) -> int:
+    value = struct.get(field)
+    if not isinstance(value, int):
+        raise ValueError(f"field {field} of a head is missing")
+    return value
+
+
+def _structs(struct: dict[int, Any], field: int) -> list[dict[int, Any]]:
+    found: list[Any] = struct.get(field) or []
+    if not all(isinstance(part, dict) for part in found):
+        raise ValueError(f"field {field} of a head is no list of structs")
+    return found
+
+
+class _Reader:
+    """Reads Thrift's compact protocol: structs as dicts by field number, without their texts.
 
     Attributes:
-        size: its own. compressed, uncompressed: of the page after it.
+        at: bytes read so far.
     """
+
+    __slots__ = ("_data", "at")
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
-        self.size = 0
-        sizes = self._struct(0)
-        self.uncompressed = sizes.get(_UNCOMPRESSED, -1)
-        self.compressed = sizes.get(_COMPRESSED, -1)
-        if self.uncompressed < 0 or self.compressed < 0:
-            raise ValueError("a page without a size")
+        self.at = 0
 
     def _byte(self) -> int:
-        if self.size >= len(self._data):
-            raise ValueError("a page's head ends too early")
-        self.size += 1
-        return self._data[self.size - 1]
+        if self.at >= len(self._data):
+            raise ValueError("a head ends too early")
+        self.at += 1
+        return self._data[self.at - 1]
 
     def _varint(self) -> int:
         value = shift = 0
@@ -75,44 +138,45 @@ class _Head:
                 return value
             shift += 7
             if shift > 63:
-                raise ValueError("a number of more than 64 bits in a page's head")
+                raise ValueError("a number of more than 64 bits in a head")
 
     def _zigzag(self) -> int:
         value = self._varint()
         return (value >> 1) ^ -(value & 1)
 
-    def _struct(self, depth: int) -> dict[int, int]:
-        """Return a struct's integers by field number, and go past all of it."""
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        """Return the struct that starts here."""
         if depth > _DEPTH:
-            raise ValueError("a page's head is nested too deep")
-        found: dict[int, int] = {}
+            raise ValueError("a head is nested too deep")
+        found: dict[int, Any] = {}
         field = 0
         while (byte := self._byte()) != 0:
             step = byte >> 4
             field = field + step if step else self._zigzag()
             kind = byte & 15
-            if kind in (_I16, _I32, _I64):
-                found[field] = self._zigzag()
-            elif kind not in (_TRUE, _FALSE):
-                self._skip(kind, depth)
+            found[field] = None if kind in (_TRUE, _FALSE) else self._value(kind, depth)
         return found
 
-    def _skip(self, kind: int, depth: int) -> None:
-        if kind in (_TRUE, _FALSE, _BYTE):
-            self._byte()
-        elif kind in (_I16, _I32, _I64):
-            self._varint()
-        elif kind == _DOUBLE:
-            self.size += 8
-        elif kind == _BINARY:
-            length = self._varint()
-            self.size += length  # beyond the end: the next byte is missing
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in (_I16, _I32, _I64):
+            return self._zigzag()
+        if kind == _BINARY:
+            size = self._varint()
+            self.at += size  # beyond the end: the next byte is missing
         elif kind == _STRUCT:
-            self._struct(depth + 1)
+            return self.struct(depth + 1)
         elif kind in (_LIST, _SET):
             head = self._byte()
             count = head >> 4 if head >> 4 < 15 else self._varint()
-            for _ in range(count):
-                self._skip(head & 15, depth + 1)
+            if depth > _DEPTH:
+                raise ValueError("a head is nested too deep")
+            if count > len(self._data) - self.at:
+                raise ValueError("a list longer than its head")
+            return [self._value(head & 15, depth + 1) for _ in range(count)]
+        elif kind == _DOUBLE:
+            self.at += 8
+        elif kind in (_TRUE, _FALSE, _BYTE):
+            self._byte()
         else:
-            raise ValueError("a page's head has a field of an unknown kind")
+            raise ValueError("a field of an unknown kind in a head")
+        return None
