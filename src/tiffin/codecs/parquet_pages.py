@@ -62,8 +62,8 @@ def read_footer(data: memoryview) -> Footer:
                 raise ValueError("a column lies in another file")
             start = _number(meta, _DATA_PAGE)
             dictionary: Any = meta.get(_DICTIONARY_PAGE)
-            if isinstance(dictionary, int) and 0 < dictionary < start:
-                start = dictionary
+            if isinstance(dictionary, int) and dictionary > 0 and not 0 < start <= dictionary:
+                start = dictionary  # without rows there may be no page but this one, and the other is said to be at 0
             end = start + _number(meta, _COMPRESSED_SIZE)
             if not 0 <= start <= end <= len(data):
                 raise ValueError("a column lies outside of the file")

@@ -172,8 +172,8 @@ class TableReader:
     def _series_name(self, names: Sequence[str]) -> list[str]:
         if len(names) != 1:
             raise invalid(self.path, f"expected one column, got {len(names)}")
-        if self._names:
-            self._check_names(names)
+        if self._names and names[0] != self._names[0]:
+            raise invalid(self.path, f"expected the column {self._names[0]!r}, got {names[0][:40]!r}")
         return list(names)
 
     def _column(self, name: str, values: Sequence[Any]) -> Column:
