@@ -36,6 +36,11 @@ def settled(column: Column) -> Column:
     return column._replace(dtype=name.replace("uint", "UInt") if kind == "u" else name.replace("int", "Int"))
 
 
+def own_type(column: Column) -> str:
+    """Return the element type that is pandas' own (``Int64``, ``boolean``, ``category``); "" where numpy's says it all."""
+    return column.dtype if column.dtype[:1].isupper() or column.dtype in ("boolean", "category") else ""
+
+
 def frame_of(columns: Sequence[Column], rows: int) -> Any:
     """Return the DataFrame of columns that nobody else holds."""
     pandas: Any = importlib.import_module("pandas")
@@ -61,7 +66,7 @@ def _values(pandas: Any, column: Column) -> Any:
         text = pandas.Series([""]).dtype  # str since pandas 3, object before
         return pandas.array(values, dtype=text) if str(text) != "object" else np.where(values == None, np.nan, values)  # noqa: E711
     values = np.array(values) if not values.flags.writeable else values
-    if dtype[:1].isupper() or dtype == "boolean":
+    if own_type(column) not in ("", "category"):
         absent = np.zeros(len(values), np.bool_) if missing is None else missing
         name = "BooleanArray" if kind == "b" else "FloatingArray" if kind == "f" else "IntegerArray"
         return getattr(pandas.arrays, name)(values, np.array(absent))

@@ -57,9 +57,9 @@ def read_footer(data: memoryview) -> Footer:
             raise ValueError("a negative number of rows")
         rows += _number(group, _GROUP_ROWS)
         for chunk in _structs(group, _COLUMNS):
-            meta: Any = chunk.get(_META)
-            if not isinstance(meta, dict) or _PATH in chunk:
+            if _PATH in chunk:
                 raise ValueError("a column lies in another file")
+            (meta,) = _structs({_META: [chunk.get(_META)]}, _META)
             start = _number(meta, _DATA_PAGE)
             dictionary: Any = meta.get(_DICTIONARY_PAGE)
             if isinstance(dictionary, int) and dictionary > 0 and not 0 < start <= dictionary:
@@ -98,9 +98,9 @@ def page_bytes(footer: Footer, data: memoryview, limit: int) -> int:
 
 def _number(struct: dict[int, Any], field: int) -> int:
     value = struct.get(field)
-    if not isinstance(value, int):
-        raise ValueError(f"field {field} of a head is missing")
-    return value
+    if isinstance(value, int):
+        return value
+    raise ValueError(f"field {field} of a head is missing")
 
 
 def _structs(struct: dict[int, Any], field: int) -> list[dict[int, Any]]:

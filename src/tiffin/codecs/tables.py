@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from tiffin.codecs.column import At, Column, fit, from_values, joined
 from tiffin.codecs.csv_table import MAX_CELLS, from_cells, read_csv
-from tiffin.codecs.frames import frame_of, series_of, settled
+from tiffin.codecs.frames import frame_of, own_type, series_of, settled
 from tiffin.codecs.reasons import invalid, invalid_fields, join
 from tiffin.codecs.table_bytes import MAX_COLUMNS, read_table
 from tiffin.errors import Error
@@ -242,7 +242,7 @@ class TableReader:
         """Return what tables must have in common to be joined: their columns and element types."""
         if value.table is not None:
             return tuple(value.table.schema)
-        return tuple((column.name, column.values.dtype.str, column.zone, column.dtype) for column in value.columns)
+        return tuple((column.name, column.values.dtype.str, column.zone, own_type(column)) for column in value.columns)
 
     def join(self, values: Sequence[Rows], axis: int) -> Any:  # noqa: ARG002
         """Return the method's table with the rows of several calls."""

@@ -116,6 +116,7 @@ def element_name(kind: Any, column: str) -> str:
         if type(kind).__module__.partition(".")[0] == "pyarrow":
             name = {"float": "float32", "date32[day]": "datetime64[s]"}.get(name, name)
             name = "category" if name.startswith("dictionary<values=string") else name
+    name = _OTHERS.get(name, name)
     time = _TIME.fullmatch(name)
     if time is not None:
         unit, zone = time.groups()
@@ -126,7 +127,6 @@ def element_name(kind: Any, column: str) -> str:
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise SpecError(f"Columns: {column!r} is of the time zone {zone!r}, which is not known") from error
         return f"datetime64[{unit}, {zone}]"
-    name = _OTHERS.get(name, name)
     if name not in _KNOWN:
         raise SpecError(
             f"Columns: the element type {name!r} of {column!r} is not served",

@@ -5,6 +5,7 @@ None of these tests may take memory or time worth speaking of: what is refused i
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import random
 import struct
@@ -53,7 +54,7 @@ def test_s_dec_02_100_000_columns(method: MethodCodec) -> None:
     wide = pa.table([pa.array([1])] * 10_001, names=names[:10_001])
     assert reason(method, CSV, f"{','.join(names)}\n{line}\n".encode()) == "100000 columns: 10000 at most"
     assert reason(method, JSON, json_bytes([dict.fromkeys(names, 1)])) == "100000 columns: 10000 at most"
-    assert reason(method, JSON, json_bytes(dict.fromkeys(names, [1]))) == "100000 columns: 10000 at most"
+    assert reason(method, JSON, json_bytes({name: [1] for name in names})) == "100000 columns: 10000 at most"
     assert reason(method, ARROW, stream(wide)) == "10001 columns: 10000 at most"
     assert reason(method, PARQUET, parquet(wide)) == "10001 columns: 10000 at most"
     assert method.decode(ARROW, stream(wide.select(range(10_000))))["t"].shape == (1, 10_000)
@@ -98,24 +99,23 @@ def test_s_dec_02_pages_and_buffers_that_are_compressed_1000_times(method: Metho
     assert reason(method, ARROW, stream(pa.table({"x": dictionary}), "zstd")).startswith("70000")
 
 
+def varint(value: int) -> bytes:
+    parts = []
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
+
+
 @both
 def test_s_dec_02_a_footer_that_lies_about_its_pages(method: MethodCodec) -> None:
     body = parquet(pa.table({"x": ["\0" * 70_000_000]}), compression="zstd", use_dictionary=False)
     footer = read_footer(memoryview(body))
     assert page_bytes(footer, memoryview(body), 10**12) == 70_000_010
     # The same pages under a footer that says of them 35 bytes instead of 70,000,035: the pages' own heads count.
-    said = bytearray()
-    for number in (70_000_010 + 25, 35):
-        value = number << 1
-        part = bytearray()
-        while value > 127:
-            part.append(value & 127 | 128)
-            value >>= 7
-        part.append(value)
-        said = said or part
-        small = part
-    small = bytes([small[0] | 128, *[128] * (len(said) - 2), 0])  # the same length
-    lying = bytes(body).replace(bytes(said), small)
+    said = varint((70_000_010 + 25) << 1)
+    small = bytes([35 << 1 & 127 | 128, *[128] * (len(said) - 2), 0])  # a number of the same length
+    lying = body.replace(said, small)
     assert lying != body
     assert reason(method, PARQUET, lying).startswith("70000010 bytes when decoded")
 
@@ -125,7 +125,9 @@ def test_s_dec_02_nested_and_foreign_types(method: MethodCodec) -> None:
     deep: Any = pa.int8()
     for _ in range(60):
         deep = pa.list_(deep)
-    for kind in (deep, pa.list_(pa.int8()), pa.struct([("a", pa.int8())]), pa.map_(pa.string(), pa.int8()), pa.uuid(), pa.binary(), pa.decimal128(10), pa.duration("s"), pa.timestamp("s", "Mars/Olympus")):  # fmt: skip
+    kinds = [deep, pa.list_(pa.int8()), pa.struct([("a", pa.int8())]), pa.map_(pa.string(), pa.int8()), pa.uuid()]
+    kinds += [pa.binary(), pa.decimal128(10), pa.duration("s"), pa.time32("s"), pa.timestamp("s", "Mars/Olympus")]
+    for kind in kinds:
         body = stream(pa.table({"x": pa.nulls(1, kind)}))
         assert reason(method, ARROW, body).startswith("columns of type ")
     assert reason(method, PARQUET, parquet(pa.table({"x": pa.array([{"a": 1}])}))).startswith("columns of type struct")
@@ -195,7 +197,7 @@ def test_s_dec_02_truncated_altered_and_foreign_bodies(method: MethodCodec) -> N
     table = pa.table({"i": np.arange(20), "s": ["a", None] * 10, "t": pa.array(range(20), pa.timestamp("us", "UTC"))})
     seeds = [(PARQUET, parquet(table)), (PARQUET, parquet(table, compression="zstd", data_page_version="2.0"))]
     seeds += [(ARROW, stream(table)), (ARROW, stream(table, "lz4"))]
-    dice = random.Random(4)  # noqa: S311 - the same bodies in every run
+    dice = random.Random(4)
     for media, body in seeds:
         for other in (
             b"",
@@ -209,10 +211,8 @@ def test_s_dec_02_truncated_altered_and_foreign_bodies(method: MethodCodec) -> N
             altered = bytearray(body)
             for _ in range(dice.choice((1, 2, 4))):
                 altered[dice.randrange(len(altered))] = dice.randrange(256)
-            try:
+            with contextlib.suppress(Error):  # any other exception, or the end of the process, is a failure
                 method.decode(media, bytes(altered))
-            except Error as error:
-                assert error.code == "INVALID_INPUT"
 
 
 def test_what_compressed_buffers_claim_is_read_from_the_message() -> None:

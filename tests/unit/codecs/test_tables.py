@@ -218,7 +218,10 @@ def changed(row: int, **values: Any) -> list[dict[str, Any]]:
             ],
         ),
         (changed(1, zip="89073"), [("people[1].zip", "unknown column")]),
-        ([ROWS[0], {"age": 1, "x": 2}], [(f"people[1].{name}", "required, but missing") for name in list(ROWS[0])[1:]] + [("people[1].x", "unknown column")]),
+        (
+            [ROWS[0], {"age": 1, "x": 2}],
+            [(f"people[1].{name}", "required, but missing") for name in list(ROWS[0])[1:]] + [("people[1].x", "unknown column")],
+        ),
         ([ROWS[0], 4], [("people[1]", "expected an object, got int")]),
         (3, [("people", "expected a list of row objects or an object of columns, got int")]),
         (None, [("people", "expected a list of row objects or an object of columns, got null")]),
@@ -262,7 +265,11 @@ def test_a_wrong_type_of_a_typed_column_is_the_columns_fault() -> None:
         ("age", pa.array([41, 7.5]), ("people[1].age", "expected int64, got 7.5")),
         ("city", pa.array([1, 2]), ("people.city", "expected str, got int")),
         ("member", pa.array([1, 0], pa.int8()), ("people.member", "expected bool, got int")),
-        ("since", pa.array([1, 2], pa.timestamp("us", "UTC")), ("people.since", "expected datetime64[us], got times in the zone UTC")),
+        (
+            "since",
+            pa.array([1, 2], pa.timestamp("us", "UTC")),
+            ("people.since", "expected datetime64[us], got times in the zone UTC"),
+        ),
         ("since", pa.array([1, 2]), ("people.since", "expected datetime64[us], got int")),
     ]:  # fmt: skip
         for media, written in ((PARQUET, parquet), (ARROW, stream)):
