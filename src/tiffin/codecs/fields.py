@@ -82,7 +82,7 @@ class FieldReader:
         self.path = "" if method.whole_body else param.name
         self.required = param.required
         self.array: ArrayReader | None = None
-        self.joined: ArrayReader | None = None
+        self.joined: ArrayReader | TableReader | None = None
         self.table: TableReader | None = None
         self.rows: ArrayReader | TableReader | None = None
         self.json: Any = None
@@ -102,7 +102,7 @@ class FieldReader:
         if isinstance(kind, ArrayType):
             self._by_numpy(kind, param.type)
         elif (table := table_of(kind)) is not None:
-            self._by_table(table, optional=table is not kind)
+            self._by_table(table, param.type, optional=table is not kind)
         elif by_pydantic(kind):
             self._by_pydantic(annotation)
         else:
@@ -127,10 +127,12 @@ class FieldReader:
         self.after_view = view
         self.after_packed = lambda raw: owned(view(raw))
 
-    def _by_table(self, table: TableType, *, optional: bool) -> None:
+    def _by_table(self, table: TableType, seen: Type, *, optional: bool) -> None:
         from tiffin.codecs.tables import TableReader, packed_hook  # loads numpy
 
         self.table = self.rows = reader = TableReader(table, self.path)
+        if isinstance(seen, TableType) and reader.declared:
+            self.joined = TableReader(seen, self.path)
         unpack = msgspec.msgpack.Decoder(ext_hook=packed_hook).decode
 
         def parsed(raw: Any) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from tiffin.errors import Code, Error
+from tiffin.codecs.reasons import invalid
+from tiffin.errors import Error
 from tiffin.messages.link import Media
 
 _PLAIN = frozenset({dict, list, tuple, str, bytes, int, float, bool, type(None)})
@@ -153,17 +154,15 @@ def unpack_table(data: bytes | memoryview) -> Any:
     from tiffin.codecs.tables import Packed, TableReader
     from tiffin.spec.types import TableType
 
-    if not {"pandas", "pyarrow"} & set(sys.modules):
-        raise Error(
-            "a table cannot be read here: the service loads neither pandas nor pyarrow", code=Code.INVALID_INPUT
-        )
+    if "pandas" not in sys.modules and "pyarrow" not in sys.modules:
+        raise invalid("", "a table cannot be read here: the service loads neither pandas nor pyarrow")
     body = bytes(data)
     pa = arrow()
     try:
         with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
             metadata: dict[bytes, bytes] = reader.schema.metadata or {}
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise Error(f"msgpack extension 2 is no Arrow stream: {error}"[:200], code=Code.INVALID_INPUT) from error
+        raise invalid("", f"msgpack extension 2 is no Arrow stream: {error}") from error
     wanted: Any = metadata.get(_KEY, b"").decode("latin-1")
     if wanted not in ("arrow", "batch", "series") or (wanted == "series" and "pandas" not in sys.modules):
         wanted = "pandas" if "pandas" in sys.modules else "arrow"

@@ -59,6 +59,11 @@ class TableReader:
         self._single = type.single
         self._arrow = type.library in ("arrow", "batch")
 
+    @property
+    def declared(self) -> bool:
+        """Whether all columns and their types are declared, so that no call's values change the type of another's."""
+        return bool(self.type.columns) and all(dtype for _, dtype in self.type.columns)
+
     # -- bodies ------------------------------------------------------------------------------------------------------------
 
     def parse(self, value: Any) -> Rows:
@@ -227,6 +232,13 @@ class TableReader:
     def read(self, value: Any) -> Any:
         """Return the table of what JSON or msgpack said; as `parse`."""
         return self.build(self.parse(value))
+
+    def try_lists(self, value: list[Any], *, exact: bool = False) -> Any:  # noqa: ARG002 - as an array's reader
+        """Return the table of rows, None where there is none that the method takes."""
+        try:
+            return self.read(value)
+        except Error:
+            return None
 
     # -- rows of a batch, always along axis 0 ------------------------------------------------------------------------------
 

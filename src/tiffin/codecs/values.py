@@ -83,8 +83,8 @@ class MethodCodec(ResultCodec):
         self._after_packed = _steps((field.name, field.after_packed) for field in fields)
         self._after_view = _steps((field.name, field.after_view or field.after_packed) for field in fields)
         self._after_rows = _steps((field.name, field.after_rows or field.after) for field in fields)
-        # One array with rows along dimension 0: the common batch.
-        self._simple = method.batchable and self._array is not None and method.batch_dim == 0
+        # One array with rows along dimension 0, or one table of declared types: the common batch.
+        self._simple = method.batchable and len(fields) == 1 and fields[0].joined is not None and method.batch_dim == 0
 
     def _shape(self, types: list[Any]) -> Any:
         """Return the msgspec type of a body whose parameters have these types."""
@@ -200,7 +200,7 @@ class MethodCodec(ResultCodec):
         return DecodedBatch(self._joined(good), counts, errors, rest)
 
     def _join_lists(self, members: Sequence[tuple[int, Body]]) -> DecodedBatch | None:
-        """Return the batch where all bodies are good JSON for one array, made at once; None where something is special."""
+        """Return the batch where all bodies are good JSON for one array or table, made at once; None where one is special."""
         decode, whole, single = self._json, self._whole, self.method.one_row
         rows: list[Any] = []
         counts: list[int] = []

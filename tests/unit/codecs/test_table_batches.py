@@ -101,6 +101,25 @@ def test_categories_are_those_of_all_calls() -> None:
     assert batch.arguments["t"]["c"].cat.categories.tolist() == ["a", "b"]
 
 
+def test_rows_of_json_are_read_at_once_and_to_the_same_table() -> None:
+    members = [
+        (JSON, b'[{"x": 1, "y": "a"}, {"y": null, "x": 2}]'),
+        (JSON, b'[{"x": 3.0, "y": null}]'),
+        (JSON, b'[{"x": 4, "y": "d"}]'),
+    ]
+    for function in (tables, record_batches):
+        method = codec(function, batchable=True)
+        at_once = method._join_lists(members)
+        assert at_once is not None
+        assert (at_once.counts, at_once.errors, at_once.rest) == ([2, 1, 1], {}, [])
+        apart = method.decode_batch([*members, (CSV, b"x,y\n5,e\n")])
+        assert apart.arguments["t"].slice(0, 4).equals(at_once.arguments["t"])
+        assert at_once.arguments["t"].to_pydict() == {"x": [1, 2, 3, 4], "y": ["a", None, None, "d"]}
+        bad = method.decode_batch([*members, (JSON, b'[{"x": "no", "y": null}]')])
+        assert (bad.counts, [*bad.errors]) == ([2, 1, 1], [3])
+    assert codec(open_frames, batchable=True)._join_lists([(JSON, b'[{"x": 1}]')]) is None  # a type not declared
+
+
 def test_bodies_whose_rows_the_front_cannot_count_do_not_exceed_a_batch() -> None:
     method = codec(frames, batchable=True, max_batch_size=5)
     csv = (CSV, b"x,y\n" + b"1,a\n" * 2)

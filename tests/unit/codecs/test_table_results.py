@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.codecs.method import codec, spec
+from tests.unit.codecs.method import codec, refused, spec
 from tests.unit.codecs.tables import ARROW, CSV, JSON, MSGPACK, PARQUET
 from tiffin import Columns, ContentType, Error
 from tiffin.codecs.results import ResultCodec
@@ -114,6 +115,32 @@ def test_what_cannot_be_sent_is_the_methods_fault(value: Any, accept: int, reaso
     with pytest.raises(Error, match=reason) as caught:
         ResultCodec(spec(rows)).encode(value, accept)
     assert caught.value.code == "BAD_OUTPUT"
+
+
+def test_a_table_in_msgpack_that_nothing_declares_is_of_the_library_that_it_came_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def loose(self, x: Any, /): ...
+
+    frame = pd.DataFrame({"a": [1, 2]})
+    method = codec(loose)
+    for value in (frame, frame["a"], pa.Table.from_pandas(frame), pa.RecordBatch.from_pandas(frame)):
+        found = method.decode(MSGPACK, encoded(rows, value, MSGPACK))["x"]
+        assert type(found) is type(value)
+        assert len(found) == 2
+    stranger = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stranger, (table := pa.table({"a": [1]})).schema) as writer:
+        writer.write_table(table)
+    body = msgspec.msgpack.encode(msgspec.msgpack.Ext(2, stranger.getvalue().to_pybytes()))
+    assert isinstance(method.decode(MSGPACK, body)["x"], pd.DataFrame)
+    for data in (b"", b"no stream", body[:40]):
+        assert refused(method.decode, MSGPACK, msgspec.msgpack.encode(msgspec.msgpack.Ext(2, data)))
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "pandas")
+        assert isinstance(method.decode(MSGPACK, body)["x"], pa.Table)
+        patch.delitem(sys.modules, "pyarrow")
+        with pytest.raises(Error, match="loads neither pandas nor pyarrow"):
+            method.decode(MSGPACK, body)
 
 
 # -- round trips -----------------------------------------------------------------------------------------------------------

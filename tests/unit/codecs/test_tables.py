@@ -23,7 +23,7 @@ ROWS: list[dict[str, Any]] = [
 FRAME = pd.DataFrame(
     {
         "age": [41, 7],
-        "city": ["Ulm", None],
+        "city": ["Ulm", np.nan],
         "income": [2.5, np.nan],
         "member": [True, False],
         "since": np.array(["2024-05-31T12:30:00", "NaT"], "datetime64[us]"),
