@@ -98,7 +98,7 @@ def bodies() -> list[tuple[str, bytes]]:
     ]
 
 
-def table(reply: httpx.Response) -> list[dict[str, Any]]:
+def table(reply: httpx.Response) -> Any:
     media = reply.headers["content-type"]
     if media == PARQUET:
         return pq.read_table(io.BytesIO(reply.content)).to_pylist()
@@ -110,8 +110,7 @@ def table(reply: httpx.Response) -> list[dict[str, Any]]:
             {"x": x, "name": None if pd.isna(name) else name} for x, name in zip(frame["x"], frame["name"], strict=True)
         ]
     assert media == "application/json"
-    found: list[dict[str, Any]] = reply.json()
-    return found
+    return reply.json()
 
 
 def test_each_media_type_in_and_out() -> None:

@@ -81,7 +81,8 @@ def test_s_dec_02_rows_that_take_no_bytes(method: MethodCodec) -> None:
 def test_s_dec_02_one_text_named_a_million_times(method: MethodCodec) -> None:
     indices = pa.array(np.zeros(1_000_000, np.int32))
     table = pa.table({"x": pa.DictionaryArray.from_arrays(indices, pa.array([BOMB]))})
-    for media, body in ((PARQUET, parquet(table)), (ARROW, stream(table, "zstd"))):
+    plain = parquet(table, store_schema=False)  # without Arrow's word that these are dictionaries
+    for media, body in ((PARQUET, parquet(table)), (PARQUET, plain), (ARROW, stream(table, "zstd"))):
         assert reason(method, media, body).startswith("1000000000000 bytes when decoded")
     assert method.decode(PARQUET, parquet(table.slice(0, 10)))["t"].shape == (10, 1)
 

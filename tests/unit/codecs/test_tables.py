@@ -191,6 +191,7 @@ def changed(row: int, **values: Any) -> list[dict[str, Any]]:
         (changed(1, age="7"), [("people[1].age", "expected int64, got str")]),
         (changed(1, age=7.5), [("people[1].age", "expected int64, got 7.5")]),
         (changed(1, age=2**63), [("people[1].age", "expected int64, got 9223372036854775808")]),
+        (changed(1, age=2.0**63), [("people[1].age", "expected int64, got 9.223372036854776e+18")]),
         (changed(0, age=True), [("people[0].age", "expected int64, got bool")]),
         (changed(0, age=10**30), [("people[0].age", f"expected int64, got {10**30}")]),
         (changed(0, city=3), [("people[0].city", "expected str, got int")]),
