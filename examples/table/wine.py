@@ -29,7 +29,7 @@ MEASURED = (
     "od280/od315_of_diluted_wines",
     "proline",
 )
-Wines = Annotated[pd.DataFrame, tiffin.Columns(dict.fromkeys(MEASURED, "float64"))]
+Wines = Annotated[pd.DataFrame, tiffin.Columns(dict.fromkeys(MEASURED, "float64"), missing=False)]
 Found = Annotated[pd.DataFrame, tiffin.Columns({"cultivar": "str", "probability": "float64"})]
 
 

@@ -69,6 +69,9 @@ def test_a_table_model_is_trained_served_and_called(tmp_path: Path) -> None:
         check(pd.read_csv(io.BytesIO(answer(text, "text/csv", "text/csv"))))
         check(pd.read_parquet(io.BytesIO(answer(text, "text/csv", "application/vnd.apache.parquet"))))
 
+        gap = client.post("/predict", json={"wines": [{**wines.iloc[0].to_dict(), "hue": None}]})
+        assert gap.status_code == 400
+        assert gap.json()["error"]["details"] == [{"path": "wines[0].hue", "reason": "expected float64, got null"}]
         wrong = client.post(
             "/predict", content=text.replace(b"proline", b"prolin"), headers={"content-type": "text/csv"}
         )

@@ -51,18 +51,20 @@ def to_column(pa: Any, name: str, data: Any) -> Column:
     return Column(name, values, missing, dtype="" if text else "object")
 
 
-def fitted(table: Any, columns: Sequence[tuple[str, str]], at: Any) -> Any:
+def fitted(table: Any, columns: Sequence[tuple[str, str]], at: Any, *, gaps: bool) -> Any:
     """Return a table with declared columns, in their order; what is of the declared type already is not touched.
 
     Args:
         table: it has these columns. columns: names and element types. at: makes the paths of a column, by its name.
+        gaps: values may be missing.
     """
     pa = arrow()
     arrays: list[Any] = []
     for name, dtype in columns:
         data = table.column(name)
-        if dtype and (data.type != _type(pa, dtype) or data.null_count):
-            data = to_array(fit(to_column(pa, name, data), dtype, at(name), typed=True))
+        looked_at = not gaps and (data.null_count or pa.types.is_floating(data.type))
+        if looked_at or (dtype and (data.null_count or data.type != _type(pa, dtype))):
+            data = to_array(fit(to_column(pa, name, data), dtype, at(name), typed=True, gaps=gaps))
         arrays.append(data)
     return pa.table(arrays, names=[name for name, _ in columns])
 

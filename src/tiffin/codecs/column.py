@@ -128,22 +128,25 @@ def _may_be(kind: Any, dtype: str) -> bool:
 # -- declared types --------------------------------------------------------------------------------------------------------
 
 
-def fit(column: Column, dtype: str, at: At, *, typed: bool = False) -> Column:
+def fit(column: Column, dtype: str, at: At, *, typed: bool = False, gaps: bool = True) -> Column:
     """Return a column of a declared element type.
 
     Args:
         column: as it came. dtype: what is declared, "" for anything. at: path of a row.
         typed: the column's type came with it (Parquet, Arrow), so that a wrong one is the column's fault and not a row's.
+        gaps: values may be missing, where the type has a way to say so.
 
     Raises:
         Error: INVALID_INPUT with the path of the first value that does not fit, what was expected and what came.
     """
-    if not dtype:
-        return column
     values, missing = column.values, column.missing
     kind = values.dtype.kind
-    if missing is not None and missing.any() and (dtype == "bool" or dtype.startswith(("int", "uint"))):
-        raise invalid(at(int(missing.argmax())), f"expected {dtype}, got null")
+    if missing is not None and missing.any() and not (gaps and _may_miss(dtype)):
+        raise invalid(at(int(missing.argmax())), f"expected {dtype or 'a value'}, got null")
+    if not gaps and kind == "f" and np.isnan(values).any():
+        raise invalid(at(int(np.isnan(values).argmax())), f"expected {dtype or 'a value'}, got NaN")
+    if not dtype:
+        return column
     if missing is not None and missing.all():
         time = time_type(dtype)
         return Column(column.name, _blank(len(values), dtype), missing, time[1] if time else "", dtype)
@@ -169,6 +172,11 @@ def fit(column: Column, dtype: str, at: At, *, typed: bool = False) -> Column:
     if not good:
         raise wrong
     return Column(column.name, values, missing, "", dtype)
+
+
+def _may_miss(dtype: str) -> bool:
+    """Say whether a declared type has a way to say that a value is missing."""
+    return dtype != "bool" and not dtype.startswith(("int", "uint"))
 
 
 def native(dtype: str) -> Any:

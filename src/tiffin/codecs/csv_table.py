@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tiffin.codecs.column import At, Column, fit, from_values, time_type, to_values
+from tiffin.codecs.column import At, Column, from_values, time_type, to_values
 from tiffin.codecs.reasons import invalid, join
 
 MAX_CELLS = 16_000_000
@@ -83,7 +83,7 @@ def from_cells(name: str, cells: Sequence[str], dtype: str, at: At) -> Column:
         if values is None:
             row = next(row for row, cell in enumerate(cells) if cell and _converted([cell], kind) is None)
             raise invalid(at(row), f"expected {dtype}, got {cells[row][:40]!r}")
-        return fit(from_values(name, values, dtype, at), dtype, at)
+        return from_values(name, values, dtype, at)
     for kind in (int, float, bool):
         values = _converted(cells, kind)
         if values is not None and (kind is not int or all(value is None or _fits(value) for value in values)):

@@ -153,7 +153,9 @@ class TableReader:
         else:
             self._check_names(header)
             header = self._names or header
-        columns = [from_cells(name, by_name[name], self._declared.get(name, ""), self._at(name)) for name in header]
+        columns = [
+            self._fit(from_cells(name, by_name[name], self._declared.get(name, ""), self._at(name))) for name in header
+        ]
         return self._made(columns, len(cells[0]))
 
     def _from_arrow(self, table: Any) -> Rows:
@@ -167,11 +169,8 @@ class TableReader:
             names = self._names or names
         if self._arrow:
             declared = [(name, self._declared.get(name, "")) for name in names]
-            return Rows([], fitted(table, declared, self._at), table.num_rows)
-        columns = [
-            fit(column, self._declared.get(column.name, ""), self._at(column.name), typed=True)
-            for column in to_columns(table.select(names))
-        ]
+            return Rows([], fitted(table, declared, self._at, gaps=self.type.missing), table.num_rows)
+        columns = [self._fit(column, typed=True) for column in to_columns(table.select(names))]
         return self._made(columns, table.num_rows)
 
     def _series_name(self, names: Sequence[str]) -> list[str]:
@@ -182,9 +181,11 @@ class TableReader:
         return list(names)
 
     def _column(self, name: str, values: Sequence[Any]) -> Column:
-        dtype = self._declared.get(name, "")
-        at = self._at(name)
-        return fit(from_values(name, values, dtype, at), dtype, at)
+        return self._fit(from_values(name, values, self._declared.get(name, ""), self._at(name)))
+
+    def _fit(self, column: Column, *, typed: bool = False) -> Column:
+        dtype = self._declared.get(column.name, "")
+        return fit(column, dtype, self._at(column.name), typed=typed, gaps=self.type.missing)
 
     def _check_names(self, names: Sequence[str]) -> None:
         if len(names) > MAX_COLUMNS:

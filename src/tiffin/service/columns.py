@@ -40,18 +40,22 @@ class Columns:
 
     Args:
         columns: element type by name; or names alone; or a table that looks the same (its names and types are taken); None for any.
+        missing: False where no value may be missing, in columns of any type: null, an empty cell of CSV, NaN.
         orient: how JSON answers are written: "records" as a list of row objects, "columns" as an object of columns. Both are read.
 
     Raises:
         SpecError: a name that is no text or comes twice, an element type that is not served, no columns, an unknown orient.
     """
 
-    __slots__ = ("columns", "orient")
+    __slots__ = ("columns", "missing", "orient")
 
-    def __init__(self, columns: Any = None, *, orient: Literal["records", "columns"] = "records") -> None:
+    def __init__(
+        self, columns: Any = None, *, missing: bool = True, orient: Literal["records", "columns"] = "records"
+    ) -> None:
         if orient not in ("records", "columns"):
             raise SpecError(f"Columns(orient={orient!r}) is not known", hint='use "records" or "columns"')
         self.orient: Literal["records", "columns"] = orient
+        self.missing = missing
         self.columns: tuple[tuple[str, str], ...] = ()
         if columns is None:
             return
@@ -70,13 +74,17 @@ class Columns:
 
     def __repr__(self) -> str:
         orient = "" if self.orient == "records" else f", orient={self.orient!r}"
-        return f"Columns({dict(self.columns)!r}{orient})"
+        missing = "" if self.missing else ", missing=False"
+        return f"Columns({dict(self.columns)!r}{missing}{orient})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Columns) and (self.columns, self.orient) == (other.columns, other.orient)
+        return isinstance(other, Columns) and self._all() == other._all()
 
     def __hash__(self) -> int:
-        return hash((self.columns, self.orient))
+        return hash(self._all())
+
+    def _all(self) -> tuple[object, ...]:
+        return (self.columns, self.missing, self.orient)
 
 
 def _pairs(columns: Any) -> Iterable[tuple[Any, Any]]:

@@ -58,7 +58,7 @@ def with_columns(found: Type, marker: Columns, where: str, name: str) -> Type:
         )
     if table.library == "series" and len(marker.columns) > 1:
         raise SpecError(f"{where}: {marker!r}: a Series is one column", hint="annotate pd.DataFrame")
-    changed = msgspec.structs.replace(table, columns=marker.columns, orient=marker.orient)
+    changed = msgspec.structs.replace(table, columns=marker.columns, orient=marker.orient, missing=marker.missing)
     if isinstance(found, UnionType):
         return UnionType(variants=tuple(changed if part is table else part for part in found.variants))
     return changed

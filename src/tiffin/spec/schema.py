@@ -201,14 +201,16 @@ def _array(type: ArrayType) -> Json:
 
 def _table(type: TableType) -> Json:
     """Return the schema of rows or columns, as answers are written; a body may be either."""
-    kinds = {name: _cell(dtype) for name, dtype in type.columns}
+    kinds = {name: _cell(dtype, missing=type.missing) for name, dtype in type.columns}
     if type.library == "series":
-        value = next(iter(kinds.values()), _cell(""))
+        value = next(iter(kinds.values()), _cell("", missing=type.missing))
         return value if type.single else {"type": "array", "items": value}
     by_column = type.orient == "columns" and not type.single
     if by_column:
         kinds = {name: {"type": "array", "items": kind} for name, kind in kinds.items()}
-    other: Json = {"type": "array", "items": _cell("")} if by_column else _cell("")
+    other: Json = (
+        {"type": "array", "items": _cell("", missing=type.missing)} if by_column else _cell("", missing=type.missing)
+    )
     row: Json = {"type": "object", "properties": kinds, "required": list(kinds), "additionalProperties": False}
     if not kinds:
         row = {"type": "object", "additionalProperties": other}
@@ -218,12 +220,13 @@ def _table(type: TableType) -> Json:
     return {"type": "array", "items": row}
 
 
-def _cell(dtype: str) -> Json:
+def _cell(dtype: str, *, missing: bool) -> Json:
     """Return the schema of one value of a column; "" is any."""
+    null = ["null"] if missing else []
     if not dtype:
-        return {"type": ["number", "string", "boolean", "null"]}
+        return {"type": ["number", "string", "boolean", *null]}
     if dtype.startswith("datetime64"):
-        return {"type": ["string", "null"], "format": "date-time"}
+        return {"type": ["string", *null] if null else "string", "format": "date-time"}
     name = dtype.lower()
     if name.startswith("bool"):
         kind = "boolean"
@@ -232,7 +235,7 @@ def _cell(dtype: str) -> Json:
     else:
         kind = "string" if name in ("str", "category") else "integer"
     whole = dtype == "bool" or dtype.startswith(("int", "uint"))  # of which none may be missing
-    return {"type": kind if whole else [kind, "null"]}
+    return {"type": kind if whole or not missing else [kind, "null"]}
 
 
 def _set(values: Json) -> Json:

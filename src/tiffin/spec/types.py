@@ -156,12 +156,14 @@ class TableType(_Base, frozen=True, tag="table"):
             (RecordBatch).
         columns: name and element type ("" for any) of each, in the order that the method sees; empty for any columns.
         orient: how JSON answers are written: a list of row objects, or an object of columns.
+        missing: values may be missing, where the element type has a way to say so.
         single: one row, as a client sends it to a batchable method that says so: an object, or a series' value.
     """
 
     library: Literal["pandas", "series", "arrow", "batch"] = "pandas"
     columns: tuple[tuple[str, str], ...] = ()
     orient: Literal["records", "columns"] = "records"
+    missing: bool = True
     single: bool = False
 
 

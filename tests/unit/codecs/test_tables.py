@@ -297,6 +297,25 @@ def test_a_wrong_type_of_a_typed_column_is_the_columns_fault() -> None:
     pd.testing.assert_frame_equal(found, FRAME)
 
 
+def test_missing_values_can_be_ruled_out() -> None:
+    def some(self, t: Annotated[pd.DataFrame, Columns({"f": "float64", "s": "str", "o": ""}, missing=False)], /): ...
+    def any(self, t: Annotated[pa.Table, Columns(missing=False)], /): ...
+
+    good = {"f": 1.5, "s": "a", "o": True}
+    assert read(some, JSON, json_bytes([good])).shape == read(any, JSON, json_bytes([good])).shape == (1, 3)
+    for name, kind in (("f", "float64"), ("s", "str"), ("o", "a value")):
+        value = [good, {**good, name: None}]
+        cells = "\n".join(",".join("" if cell is None else str(cell).lower() for cell in row.values()) for row in value)
+        bodies = [(JSON, json_bytes(value)), (CSV, f"f,s,o\n{cells}\n".encode())]
+        bodies += [(ARROW, stream(pa.Table.from_pylist(value))), (PARQUET, parquet(pa.Table.from_pylist(value)))]
+        for media, body in bodies:
+            assert refused(codec(some).decode, media, body) == [(f"[1].{name}", f"expected {kind}, got null")]
+            assert refused(codec(any).decode, media, body) == [(f"[1].{name}", "expected a value, got null")]
+    body = stream(pa.table({"f": [1.0, np.nan], "s": ["a", "b"], "o": [1, 2]}))
+    assert refused(codec(some).decode, ARROW, body) == [("[1].f", "expected float64, got NaN")]
+    assert refused(codec(any).decode, ARROW, body) == [("[1].f", "expected a value, got NaN")]
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -63,6 +63,8 @@ def test_columns_of_a_table_that_looks_the_same() -> None:
     assert Columns(iris := frame.dtypes.to_dict()).columns == COLUMNS, iris
     assert repr(Columns({"age": int}, orient="columns")) == "Columns({'age': 'int64'}, orient='columns')"
     assert Columns({"a": int}) == Columns({"a": "int64"}) != Columns({"a": int}, orient="columns")
+    assert Columns({"a": int}) != Columns({"a": int}, missing=False)
+    assert repr(Columns({"a": int}, missing=False)) == "Columns({'a': 'int64'}, missing=False)"
     assert len({Columns({"a": int}), Columns({"a": "int64"})}) == 1
 
 
@@ -93,6 +95,7 @@ def test_a_wrong_marker_says_so_at_once(make: Any, reason: str) -> None:
         (pa.RecordBatch, TableType(library="batch")),
         (Annotated[pd.DataFrame, MARK], TableType(columns=COLUMNS)),
         (Annotated[pa.Table, Columns(orient="columns")], TableType(library="arrow", orient="columns")),
+        (Annotated[pd.DataFrame, Columns(missing=False)], TableType(missing=False)),
         (pd.DataFrame | None, UnionType(variants=(TableType(), NullType()))),
         (Annotated[pd.DataFrame | None, MARK], UnionType(variants=(TableType(columns=COLUMNS), NullType()))),
         (Annotated[pd.DataFrame, MARK] | None, UnionType(variants=(TableType(columns=COLUMNS), NullType()))),
