@@ -179,6 +179,18 @@ def test_calls_are_joined_and_cut_and_a_bad_one_fails_alone() -> None:
         assert SEEN[1] > 2  # more than one call ran at once
 
 
+def test_a_call_of_more_rows_than_may_run_at_once_runs_in_parts() -> None:
+    SEEN.clear()
+    GO.set()
+    body = b"x,name\n" + b"".join(b"%d,a\n" % row for row in range(100, 250))
+    with tiffin.serve(Tables) as server:
+        for accept in ("application/json", ARROW):
+            headers = {"content-type": CSV, "accept": accept}
+            found = table(httpx.post(f"{server.url}/joined", content=body, headers=headers))
+            assert [row["x"] for row in found] == list(range(200, 500, 2))
+    assert SEEN == [64, 64, 22] * 2
+
+
 def test_a_client_of_single_rows() -> None:
     with tiffin.serve(Tables) as server:
         url = f"{server.url}/single"

@@ -140,8 +140,8 @@ def _batched(found: Type, annotation: Any, where: str, batch_dim: int) -> Type:
         return found
     if not isinstance(found, ListType) or found.unique or _origin(annotation) is tuple:
         raise SpecError(
-            f"{where}: all parameters of a batchable method carry rows (besides the context): a list or np.ndarray",
-            hint="annotate list[…] or np.ndarray, or make the method batchable=False",
+            f"{where}: all parameters of a batchable method carry rows (besides the context): a list, np.ndarray or a table",
+            hint="annotate list[…], np.ndarray or pd.DataFrame, or make the method batchable=False",
         )
     if batch_dim:
         raise SpecError(f"{where}: a list has its rows along dimension 0, batch_dim={batch_dim} needs np.ndarray")
