@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def read_csv(
     if len(names) > most_columns:
         raise invalid(path, f"{len(names)} columns: {most_columns} at most")
     if len(set(names)) < len(names):
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        twice = Counter(names).most_common(1)[0][0]
         raise invalid(join(path, f".{twice}"), "the column comes twice")
     rows: list[list[str]] = []
     left = most_cells

@@ -7,6 +7,7 @@ is loaded. Frames that a method gets have a plain index 0 … rows - 1 and are i
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ def columns_of(value: Any) -> list[Column]:
         raise Error("a table with columns in levels cannot be sent: join the names of the levels", code=Code.BAD_OUTPUT)
     names = [str(name) for name in value.columns]
     if len(set(names)) < len(names):
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        twice = Counter(names).most_common(1)[0][0]
         raise Error(f"a table whose column {twice!r} comes twice cannot be sent", code=Code.BAD_OUTPUT)
     return [_column(pandas, name, value.iloc[:, index]) for index, name in enumerate(names)]
 

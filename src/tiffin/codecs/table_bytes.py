@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import re
 import zoneinfo
+from collections import Counter
 from typing import Any
 
 from tiffin.codecs.arrow_message import compressed_bytes
@@ -132,7 +133,7 @@ def _check_schema(pa: Any, schema: Any, path: str) -> None:
         raise invalid(path, "no columns")
     names: list[str] = schema.names
     if len(set(names)) < len(names):
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        twice = Counter(names).most_common(1)[0][0]
         raise invalid(join(path, f".{twice}"), "the column comes twice")
     wrong = [(join(path, f".{field.name}"), field.type) for field in schema if not _is_flat(pa, field.type)]
     if wrong:

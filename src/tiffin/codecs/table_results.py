@@ -18,25 +18,25 @@ from tiffin.errors import Error
 from tiffin.messages.link import Media
 
 _PLAIN = frozenset({dict, list, tuple, str, bytes, int, float, bool, type(None)})
+_CLASSES = (
+    ("pandas", "DataFrame", "pandas"),
+    ("pandas", "Series", "series"),
+    ("pyarrow", "Table", "arrow"),
+    ("pyarrow", "RecordBatch", "batch"),
+)
 _KEY = b"tiffin.library"
 
 
 def library_of(value: Any) -> str:
     """Return whose table a value is: "pandas", "series", "arrow", "batch"; "" for anything else."""
-    if type(value) in _PLAIN:
+    kind: Any = value.__class__
+    if kind in _PLAIN or kind.__module__ == "numpy":
         return ""
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and hasattr(pandas, "Series"):  # loaded to its end
-        if isinstance(value, pandas.DataFrame):
-            return "pandas"
-        if isinstance(value, pandas.Series):
-            return "series"
-    pyarrow = sys.modules.get("pyarrow")
-    if pyarrow is not None and hasattr(pyarrow, "Table"):
-        if isinstance(value, pyarrow.Table):
-            return "arrow"
-        if isinstance(value, pyarrow.RecordBatch):
-            return "batch"
+    for module, name, library in _CLASSES:
+        # Another thread may be importing the library: a class may not be there yet.
+        cls = getattr(sys.modules.get(module), name, None)
+        if cls is not None and isinstance(value, cls):
+            return library
     return ""
 
 

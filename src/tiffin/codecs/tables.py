@@ -122,9 +122,10 @@ class TableReader:
 
     def _uneven(self, value: list[dict[str, Any]], names: Sequence[str]) -> Error:
         """Return the error for the first row that has not the columns it should have."""
+        known = set(names)
         for row, item in enumerate(value):
             missing = [name for name in names if name not in item]
-            unknown = [name for name in item if name not in names]
+            unknown = [name for name in item if name not in known]
             if missing or unknown:
                 at = [self._at(name)(row) for name in (missing + unknown)[:32]]
                 reasons = [_MISSING] * len(missing) + [_UNKNOWN] * len(unknown)

@@ -61,6 +61,15 @@ def test_s_dec_02_100_000_columns(method: MethodCodec) -> None:
 
 
 @both
+def test_s_dec_02_a_row_with_a_million_unknown_columns(method: MethodCodec) -> None:
+    names = [f"c{index}" for index in range(10_000)]
+    good = dict.fromkeys(names, 1)
+    body = json_bytes([good, good | {f"x{index}": 1 for index in range(300_000)}])
+    assert refused(method.decode, JSON, body)[0] == ("[1].x0", "unknown column")
+    assert refused(method.decode, CSV, ",".join([*names[:-1], "c7"]).encode()) == [("c7", "the column comes twice")]
+
+
+@both
 def test_s_dec_02_a_footer_of_parquet_that_takes_long_to_read(method: MethodCodec) -> None:
     body = b"PAR1" + bytes(2**24) + (2**24).to_bytes(4, "little") + b"PAR1"
     assert "a footer of 16777216 bytes: 8388608 at most" in reason(method, PARQUET, body)
