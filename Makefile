@@ -19,12 +19,12 @@ quick: $(VENV)/.dev ## under a minute: ruff, the import contract, the unit and w
 	@$(MAKE) --no-print-directory imports
 	@$(BIN)/python -m pytest -q tests/unit tests/wire
 
-test: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow ## all checks and all three rings (what CI runs)
+test: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow $(VENV)/.frameworks ## all checks and all three rings (what CI runs)
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest tests/unit tests/wire tests/process -rs
 	@$(MAKE) --no-print-directory coverage
 
-long: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow ## the slow cases, resumable, results in docs/results (make long CASE=name for one)
+long: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow $(VENV)/.frameworks ## the slow cases, resumable, results in docs/results (make long CASE=name for one)
 	@$(BIN)/python scripts/long.py $(CASE)
 
 check: $(VENV)/.dev ## formatting, lint, both type checkers, the import contract
@@ -78,4 +78,9 @@ $(VENV)/.torch: scripts/install_torch.py | $(BIN)/python
 $(VENV)/.tensorflow: | $(BIN)/python
 	@echo "Installing TensorFlow (274 MB, the CPU build)"
 	@$(PIP) install 'tensorflow-cpu>=2.16' || echo "warning: pip could not install TensorFlow; its tests will skip" >&2
+	@touch $@
+
+$(VENV)/.frameworks: pyproject.toml $(VENV)/.torch $(VENV)/.dev
+	@echo "Installing the other frameworks that the tests save and load"
+	@$(PIP) install -e '.[frameworks]' || echo "warning: pip could not install all frameworks; their tests will skip" >&2
 	@touch $@

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tiffin.errors import Error, Failed
+from tiffin.service.columns import Columns
 from tiffin.service.context import Context
 
 # At once, not lazily: the import of the room `tiffin.service` would take the place of the decorator of that name.
@@ -55,6 +56,7 @@ _ROOMS = (
 )
 
 __all__ = [
+    "Columns",
     "ContentType",
     "Context",
     "DType",

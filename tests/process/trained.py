@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # where the modules that hold users' classes are found
 
@@ -89,9 +90,15 @@ def bert():
     with open("vocab.txt", "w") as file:
         file.write("\n".join(words))
     tokenizer = transformers.BertTokenizer("vocab.txt")
-    config = transformers.DistilBertConfig(
-        vocab_size=len(words), dim=16, n_layers=1, n_heads=2, hidden_dim=32, num_labels=3
-    )
+    sizes: dict[str, Any] = {
+        "vocab_size": len(words),
+        "dim": 16,
+        "n_layers": 1,
+        "n_heads": 2,
+        "hidden_dim": 32,
+        "num_labels": 3,
+    }
+    config = transformers.DistilBertConfig(**sizes)
     return transformers.DistilBertForSequenceClassification(config).eval(), tokenizer
 
 

@@ -10,6 +10,7 @@ import pytest
 import tiffin
 
 NAMES = [
+    "Columns",
     "ContentType",
     "Context",
     "DType",

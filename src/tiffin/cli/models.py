@@ -14,7 +14,7 @@ from tiffin.cli import models_view as view
 from tiffin.cli.progress import Bar, working
 
 if TYPE_CHECKING:
-    from tiffin.store.models import Model
+    from tiffin.store.model import Model
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _name = click.option("--name", metavar="NAME[:VERSION]", help="Name it gets; by default its own.")

@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from tiffin.store.inspection import Inspected
     from tiffin.store.manifest import Manifest, Signature
-    from tiffin.store.models import Model
+    from tiffin.store.model import Model
     from tiffin.store.usage import Total
 
 _WIDE = 10_000

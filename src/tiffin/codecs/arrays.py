@@ -240,12 +240,16 @@ def view_hook(code: int, data: memoryview) -> Array:
     return (np.frombuffer(elements, dtype) if head.size else np.empty(0, dtype)).reshape(head.shape)
 
 
-def own_hook(code: int, data: memoryview) -> Array:
-    """Read msgpack's extension 1 as an array of its own.
+def own_hook(code: int, data: memoryview) -> Any:
+    """Read msgpack's extension 1 as an array of its own, extension 2 as a table.
 
     Raises:
         Error: INVALID_INPUT.
     """
+    if code == 2:
+        from tiffin.codecs.table_results import unpack_table  # only where a table has arrived
+
+        return unpack_table(data)
     return owned(view_hook(code, data))
 
 

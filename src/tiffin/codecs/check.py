@@ -18,7 +18,7 @@ from tiffin.codecs.reasons import from_msgspec, invalid
 from tiffin.errors import Error
 from tiffin.messages.link import Media
 from tiffin.spec.service import MethodSpec, Param
-from tiffin.spec.types import ArrayType, one_row
+from tiffin.spec.types import ArrayType, TableType, one_row
 
 LARGE_BYTES = 262_144
 """JSON above this is only skimmed for its rows: a loop that serves all clients must not decode it."""
@@ -87,7 +87,7 @@ class Checker:
             elif media == _NPY:
                 return self.check_npy(body, len(body))
             else:
-                return 1  # text and bytes as a whole body: nothing to count
+                return 1  # text and bytes as a whole body: nothing to count; CSV and the like: the worker counts
         except _FAILURES as error:
             if not body:
                 raise invalid("", "the body is empty") from error
@@ -129,11 +129,12 @@ class Checker:
 class _Count:
     """Counts the rows of one batched parameter."""
 
-    __slots__ = ("_attribute", "_depth", "path")
+    __slots__ = ("_attribute", "_depth", "_table", "path")
 
     def __init__(self, param: Param, attribute: str | None, batch_dim: int) -> None:
         self._attribute = attribute
         self._depth = batch_dim if isinstance(param.type, ArrayType) else 0
+        self._table = isinstance(param.type, TableType)
         self.path = "" if attribute is None else param.name
 
     def rows(self, value: Any) -> int:
@@ -143,6 +144,8 @@ class _Count:
             return self._packed(value)
         for _ in range(self._depth):
             value = value[0] if value else value
+        if self._table and hasattr(value, "values"):
+            value = next(iter(value.values()), ())  # a table's columns
         return len(value) or self._none()
 
     def of_shape(self, shape: tuple[int, ...]) -> int:
@@ -153,6 +156,8 @@ class _Count:
         return shape[self._depth] or self._none()
 
     def _packed(self, value: Ext) -> int:
+        if value.code == 2 and self._table:
+            return 1  # a table: the worker counts
         if value.code != 1:
             raise invalid(self.path, f"msgpack extension {value.code} is not known")
         return self.of_shape(read_ext(memoryview(value.data), self.path)[0].shape)
@@ -178,7 +183,7 @@ def _param_type(method: MethodSpec, param: Param) -> Any:
 
 def _packed_type(param: Param, batch_dim: int) -> Any:
     nested = rows_type(param.type, batch_dim)
-    return Ext | nested if isinstance(param.type, ArrayType) else nested
+    return Ext | nested if isinstance(param.type, ArrayType | TableType) else nested
 
 
 def _client_array(method: MethodSpec) -> ArrayType | None:

@@ -23,16 +23,19 @@ from tiffin.spec.types import (
     ListType,
     NullType,
     StructType,
+    TableType,
     TupleType,
     Type,
     UnionType,
     by_pydantic,
     one_row,
+    table_of,
     walk,
 )
 
 if TYPE_CHECKING:
     from tiffin.codecs.arrays import ArrayReader
+    from tiffin.codecs.tables import TableReader
 
 FAILURES = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
@@ -52,6 +55,8 @@ class FieldReader:
         after, after_lax, after_packed: make the value of what was decoded, None where that is it.
         after_view: as after_packed, but an array stays a view on the body.
         array: reads arrays as a client sends them, None where the parameter is none. joined: reads rows as the method sees them.
+        table: reads tables, None where the parameter is none. rows: that of the two which is there: what joins rows.
+        after_rows: as after, but a table stays as it is joined.
     """
 
     __slots__ = (
@@ -59,6 +64,7 @@ class FieldReader:
         "after",
         "after_lax",
         "after_packed",
+        "after_rows",
         "after_view",
         "array",
         "json",
@@ -67,6 +73,8 @@ class FieldReader:
         "packed",
         "path",
         "required",
+        "rows",
+        "table",
     )
 
     def __init__(self, method: MethodSpec, param: Param, annotation: Any) -> None:
@@ -74,7 +82,9 @@ class FieldReader:
         self.path = "" if method.whole_body else param.name
         self.required = param.required
         self.array: ArrayReader | None = None
-        self.joined: ArrayReader | None = None
+        self.joined: ArrayReader | TableReader | None = None
+        self.table: TableReader | None = None
+        self.rows: ArrayReader | TableReader | None = None
         self.json: Any = None
         self.packed: Any = None
         self.lax: Any = None
@@ -82,6 +92,7 @@ class FieldReader:
         self.after_lax: After | None = None
         self.after_packed: After | None = None
         self.after_view: After | None = None
+        self.after_rows: After | None = None
         kind = param.type
         if param.batched and method.one_row:
             kind = one_row(kind, method.batch_dim)
@@ -90,6 +101,8 @@ class FieldReader:
             annotation = list[Any] if param.batched and not method.one_row else Any
         if isinstance(kind, ArrayType):
             self._by_numpy(kind, param.type)
+        elif (table := table_of(kind)) is not None:
+            self._by_table(table, param.type, optional=table is not kind)
         elif by_pydantic(kind):
             self._by_pydantic(annotation)
         else:
@@ -98,7 +111,7 @@ class FieldReader:
     def _by_numpy(self, kind: ArrayType, seen: Type) -> None:
         from tiffin.codecs.arrays import ArrayReader, owned, view_hook  # loads numpy
 
-        self.array = reader = ArrayReader(kind, self.path)
+        self.array = self.rows = reader = ArrayReader(kind, self.path)
         self.joined = ArrayReader(seen, self.path) if isinstance(seen, ArrayType) else None
         unpack = msgspec.msgpack.Decoder(ext_hook=view_hook).decode
         self.json, self.lax, self.packed = reader.json, reader.lax, Raw
@@ -113,6 +126,28 @@ class FieldReader:
 
         self.after_view = view
         self.after_packed = lambda raw: owned(view(raw))
+
+    def _by_table(self, table: TableType, seen: Type, *, optional: bool) -> None:
+        from tiffin.codecs.tables import TableReader, packed_hook  # loads numpy
+
+        self.table = self.rows = reader = TableReader(table, self.path)
+        if isinstance(seen, TableType) and reader.declared:
+            self.joined = TableReader(seen, self.path)
+        unpack = msgspec.msgpack.Decoder(ext_hook=packed_hook).decode
+
+        def parsed(raw: Any) -> Any:
+            try:
+                return reader.parse(unpack(raw))
+            except FAILURES as error:
+                raise from_msgspec(error, self.path) from error
+
+        def packed(raw: Any) -> Any:
+            return None if optional and bytes(raw) == b"\xc0" else reader.build(parsed(raw))
+
+        self.json, self.packed = Any, Raw
+        self.after = lambda value: None if optional and value is None else reader.read(value)
+        self.after_rows = reader.parse  # of batchable methods, whose tables are not optional
+        self.after_packed, self.after_view = packed, parsed
 
     def _by_pydantic(self, annotation: Any) -> None:
         from pydantic import TypeAdapter, ValidationError  # only where the user's types need it

@@ -29,6 +29,7 @@ from tiffin.spec.types import (
     RefType,
     StrType,
     StructType,
+    TableType,
     TupleType,
     Type,
     UnionType,
@@ -120,6 +121,8 @@ def array_type(type: ArrayType, of: Any) -> Any:
 def rows_type(type: Type, batch_dim: int) -> Any:
     """Return nested lists just deep enough to count rows, `Raw` below."""
     nested: Any = Raw
+    if isinstance(type, TableType) and type.library != "series":
+        return _UNION[_LIST[Raw], _DICT[str, _LIST[Raw]]]
     for _ in range(batch_dim + 1 if isinstance(type, ArrayType) else 1):
         nested = _LIST[nested]
     return nested

@@ -9,9 +9,11 @@ from __future__ import annotations
 from tiffin.errors import Code, Error
 from tiffin.messages.link import Media
 from tiffin.spec.service import MethodSpec
-from tiffin.spec.types import AnyType, ArrayType, BytesType, StrType, Type
+from tiffin.spec.types import AnyType, ArrayType, BytesType, StrType, Type, table_of
 
 JSON, NPY, MSGPACK, TEXT, BYTES, SSE, NDJSON = range(7)
+ARROW, CSV, PARQUET = 8, 9, 10
+_TABLES = (JSON, CSV, PARQUET, ARROW, MSGPACK)
 _OWN = -1
 
 _BODIES = {
@@ -24,6 +26,10 @@ _BODIES = {
     "application/vnd.msgpack": MSGPACK,
     "text/plain": TEXT,
     "application/octet-stream": BYTES,
+    "text/csv": CSV,
+    "application/vnd.apache.parquet": PARQUET,
+    "application/x-parquet": PARQUET,
+    "application/vnd.apache.arrow.stream": ARROW,
 }
 _ANSWERS = {**_BODIES, "text/event-stream": SSE, "application/x-ndjson": NDJSON, "application/jsonl": NDJSON}
 
@@ -40,6 +46,8 @@ def takes(method: MethodSpec) -> tuple[int, ...]:
                 return (TEXT, JSON, MSGPACK)
         if isinstance(kind, ArrayType) and not kind.dtype.startswith("str"):
             return (JSON, NPY, MSGPACK)
+        if table_of(kind) is not None:
+            return _TABLES
     return (JSON, MSGPACK)
 
 
@@ -52,6 +60,8 @@ def gives(method: MethodSpec) -> tuple[int, ...]:
         if isinstance(returns, BytesType):
             return (BYTES, SSE, NDJSON, MSGPACK)
         return (SSE, NDJSON, TEXT, BYTES, MSGPACK) if isinstance(returns, AnyType) else (SSE, NDJSON, MSGPACK)
+    if table_of(returns) is not None:
+        return _TABLES
     if method.batchable and not isinstance(returns, ArrayType | AnyType):
         return (JSON, MSGPACK)
     if isinstance(returns, StrType):
@@ -61,7 +71,7 @@ def gives(method: MethodSpec) -> tuple[int, ...]:
     if isinstance(returns, ArrayType):
         return (JSON, MSGPACK) if returns.dtype.startswith("str") else (JSON, NPY, MSGPACK)
     if isinstance(returns, AnyType):
-        return (_OWN, JSON, NPY, TEXT, BYTES, MSGPACK)
+        return (_OWN, JSON, NPY, TEXT, BYTES, CSV, PARQUET, ARROW, MSGPACK)
     return (JSON, MSGPACK)
 
 

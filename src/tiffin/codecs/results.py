@@ -18,12 +18,17 @@ import msgspec
 from msgspec import Raw
 
 from tiffin.codecs.npy import NAMES, write_head
+from tiffin.codecs.table_results import cut, is_table, json_value, row_count, table_body, table_extension
 from tiffin.errors import Code, Error, Failed
+from tiffin.messages.link import Media
 from tiffin.spec.service import MethodSpec
-from tiffin.spec.types import TupleType
+from tiffin.spec.types import TupleType, table_of
 
 Encoded = tuple[bytes, int, str]
 _JSON, _NPY, _MSGPACK, _TEXT, _BYTES, _SSE, _NDJSON = range(7)
+_TABLES = {
+    name.partition(";")[0]: Media.NAMES.index(name) for name in (Media.NAMES[8], Media.NAMES[9], Media.NAMES[10])
+}
 _PLAIN: tuple[Any, ...] = (str, bytes, int, float)
 _LINE = re.compile(rb"\r\n|\r|\n")
 
@@ -38,6 +43,8 @@ class ResultCodec:
     def __init__(self, method: MethodSpec) -> None:
         self.method = method
         self._name = method.media
+        table = table_of(method.returns)
+        self._by_columns = table is not None and table.orient == "columns"
 
     # -- one value ---------------------------------------------------------------------------------------------------------
 
@@ -51,6 +58,8 @@ class ResultCodec:
             Error: BAD_OUTPUT: it cannot be written.
         """
         try:
+            if is_table(value):
+                return self._encode_table(value, accept)
             if accept == _JSON and not self._name:
                 return (_json(value), _JSON, "")
             return self._encode_as(on_host(value), accept)
@@ -58,6 +67,14 @@ class ResultCodec:
             raise
         except Exception as error:  # wall: the user's own types write themselves here
             raise self._bad(error) from error
+
+    def _encode_table(self, value: Any, accept: int) -> Encoded:
+        media = _TABLES.get(self._name, _JSON) if self._name else accept
+        if media in _TABLES.values():
+            return (table_body(value, media), media, self._name)
+        if media == _MSGPACK:
+            return (encode_msgpack(value), _MSGPACK, "")
+        return (_json(json_value(value, columns=self._by_columns, single=self.method.one_row)), _JSON, self._name)
 
     def _encode_as(self, value: Any, accept: int) -> Encoded:
         own = accept < 0 or bool(self._name)
@@ -107,6 +124,9 @@ class ResultCodec:
             return (
                 [result[start] for start, _ in spans] if single else [list(result[start:end]) for start, end in spans]
             )
+        if is_table(result):
+            self._check_rows(row_count(result), total)
+            return [cut(result, start, end) for start, end in spans]
         shape = getattr(result, "shape", None)
         if shape is None or len(shape) <= dim:
             raise Error(
@@ -152,6 +172,13 @@ class ResultCodec:
         """
         result = on_host(result)
         plain = not any(accept > 0 for accept in accepts) and not self._name
+        if plain and is_table(result):
+            try:
+                result = json_value(result, columns=self._by_columns)  # all rows at once, as below
+            except Error:
+                raise
+            except Exception as error:  # wall: a table holds objects of the user's
+                raise self._bad(error) from error
         if plain and self.method.batch_dim == 0 and hasattr(result, "tolist") and getattr(result, "shape", None):
             # All rows become Python objects at once: many small conversions would cost several times as much.
             rows: list[Any] = result.tolist()
@@ -270,6 +297,8 @@ def _plain(value: Any) -> Any:
     Raises:
         TypeError: nobody knows how to write it.
     """
+    if is_table(value):
+        return json_value(value)
     value = on_host(value)
     if hasattr(value, "tolist"):  # numpy, torch, pandas' series, jax
         return value.tolist()
@@ -294,6 +323,8 @@ def _json_hook(value: Any) -> Any:
 
 
 def _msgpack_hook(value: Any) -> Any:
+    if is_table(value):
+        return table_extension(value)
     if hasattr(value, "__array__") and len(getattr(value, "shape", ())):
         from tiffin.codecs.arrays import as_array, extension  # the value is an array: numpy is loaded already
 

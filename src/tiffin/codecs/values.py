@@ -29,6 +29,7 @@ __all__ = ["DecodedBatch", "MethodCodec", "copies"]
 
 Body = bytes | bytearray | memoryview
 _JSON, _NPY, _MSGPACK, _TEXT, _BYTES = Media.JSON, Media.NPY, Media.MSGPACK, Media.TEXT, Media.BYTES
+_TABLES = (Media.CSV, Media.PARQUET, Media.ARROW)
 
 
 class DecodedBatch(msgspec.Struct):
@@ -62,6 +63,8 @@ class MethodCodec(ResultCodec):
         self._fields = [FieldReader(method, param, hints.get(param.name, empty)) for param in method.params]
         self._whole = method.whole_body
         self._array = self._fields[0].array if len(self._fields) == 1 else None
+        self._table = self._fields[0].table if len(self._fields) == 1 else None
+        self._tables = any(field.table is not None for field in self._fields)
         self._default = not method.whole_body and not any(field.required for field in self._fields)
         class_hook, ext_hook = hooks(method.params)
         fields = self._fields
@@ -79,8 +82,9 @@ class MethodCodec(ResultCodec):
         self._after_lax = _steps((field.name, field.after_lax or field.after) for field in fields)
         self._after_packed = _steps((field.name, field.after_packed) for field in fields)
         self._after_view = _steps((field.name, field.after_view or field.after_packed) for field in fields)
-        # One array with rows along dimension 0: the common batch.
-        self._simple = method.batchable and self._array is not None and method.batch_dim == 0
+        self._after_rows = _steps((field.name, field.after_rows or field.after) for field in fields)
+        # One array with rows along dimension 0, or one table of declared types: the common batch.
+        self._simple = method.batchable and len(fields) == 1 and fields[0].joined is not None and method.batch_dim == 0
 
     def _shape(self, types: list[Any]) -> Any:
         """Return the msgspec type of a body whose parameters have these types."""
@@ -103,20 +107,21 @@ class MethodCodec(ResultCodec):
 
     # -- one call ----------------------------------------------------------------------------------------------------------
 
-    def decode(self, media: int, body: Body) -> dict[str, Any]:
+    def decode(self, media: int, body: Body, *, rows: bool = False) -> dict[str, Any]:
         """Return the arguments of one call, by name; those that the client left out are not there.
 
         Args:
             media: number of the body's type. body: all of it; nothing of it is kept.
+            rows: arrays and tables as they are joined with others' rows.
 
         Raises:
             Error: INVALID_INPUT with path and reason.
         """
         if media != _JSON:
-            return self._other(media, body, views=False)
+            return self._other(media, body, views=rows)
         if not body and self._default:
             return {}
-        after = self._after
+        after = self._after_rows if rows else self._after
         try:
             value = self._json(body)
         except FAILURES as error:
@@ -135,6 +140,9 @@ class MethodCodec(ResultCodec):
         if media == _NPY and self._array is not None:
             view = self._array.binary(body)
             return {self._fields[0].name: view if views else self._array.own(view)}
+        if media in _TABLES and self._table is not None:
+            table = self._table.binary(media, body)
+            return {self._fields[0].name: table if views else self._table.build(table)}
         if media == _MSGPACK:
             try:
                 value = self._packed(body)
@@ -165,7 +173,7 @@ class MethodCodec(ResultCodec):
         fresh = False
         for index, (media, body) in enumerate(members):
             try:
-                arguments = self.decode(media, body) if media == _JSON else self._other(media, body, views=True)
+                arguments = self.decode(media, body, rows=True)
                 rows = self._rows(arguments)
                 key = self._key(arguments)
             except Error as error:
@@ -179,8 +187,12 @@ class MethodCodec(ResultCodec):
             if good and key != wanted:
                 rest.append(index)
                 continue
+            if good and self._tables and sum(counts) + rows > self.method.max_batch_size:
+                # The front cannot count the rows of CSV, Parquet and Arrow: what is too much at once runs afterwards.
+                rest += range(index, len(members))
+                break
             wanted = key
-            fresh = media == _JSON
+            fresh = media == _JSON and not self._tables
             good.append(arguments)
             counts.append(rows)
         if len(good) == 1 and fresh:
@@ -188,7 +200,7 @@ class MethodCodec(ResultCodec):
         return DecodedBatch(self._joined(good), counts, errors, rest)
 
     def _join_lists(self, members: Sequence[tuple[int, Body]]) -> DecodedBatch | None:
-        """Return the batch where all bodies are good JSON for one array, made at once; None where something is special."""
+        """Return the batch where all bodies are good JSON for one array or table, made at once; None where one is special."""
         decode, whole, single = self._json, self._whole, self.method.one_row
         rows: list[Any] = []
         counts: list[int] = []
@@ -218,10 +230,10 @@ class MethodCodec(ResultCodec):
         for field in self._fields:
             value = arguments[field.name]
             if self.method.one_row:
-                arguments[field.name] = [value] if field.array is None else field.array.wrapped(value, dim)
+                arguments[field.name] = [value] if field.rows is None else field.rows.wrapped(value, dim)
                 first = 1
                 continue
-            rows = len(value) if field.array is None else field.array.rows(value, dim)
+            rows = len(value) if field.rows is None else field.rows.rows(value, dim)
             if first < 0:
                 first = rows
             if rows != first:
@@ -233,7 +245,7 @@ class MethodCodec(ResultCodec):
     def _key(self, arguments: dict[str, Any]) -> list[Any]:
         """Return what calls must have in common to be joined."""
         dim = self.method.batch_dim
-        return [field.array.key(arguments[field.name], dim) for field in self._fields if field.array is not None]
+        return [field.rows.key(arguments[field.name], dim) for field in self._fields if field.rows is not None]
 
     def _joined(self, good: list[dict[str, Any]]) -> dict[str, Any]:
         if not good:
@@ -241,10 +253,10 @@ class MethodCodec(ResultCodec):
         arguments: dict[str, Any] = {}
         for field in self._fields:
             parts = [each[field.name] for each in good]
-            if field.array is None:
+            if field.rows is None:
                 arguments[field.name] = list(chain.from_iterable(parts))
             else:
-                arguments[field.name] = field.array.join(parts, self.method.batch_dim)
+                arguments[field.name] = field.rows.join(parts, self.method.batch_dim)
         return arguments
 
 

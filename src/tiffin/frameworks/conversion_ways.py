@@ -18,7 +18,7 @@ from tiffin.frameworks.library import library
 from tiffin.frameworks.torch_files import ROOM
 from tiffin.store import models
 from tiffin.store.examples import as_inputs, to_numpy
-from tiffin.store.models import Model
+from tiffin.store.model import Model
 from tiffin.store.rooms import room
 
 _SENTENCES = (
@@ -162,7 +162,7 @@ def _wrapped(source: Source) -> Any:
     inner, names = source.loaded, list(source.inputs)
     module: Any = torch.nn.Module
 
-    class First(module):
+    class First(module):  # type: ignore[misc]  # PyTorch is imported when it is needed
         def __init__(self) -> None:
             super().__init__()
             self.inner = inner

@@ -15,7 +15,7 @@ from tiffin.errors import ModelError, SpecError, TiffinError
 from tiffin.gpu.device import device as own_device
 from tiffin.store import models
 from tiffin.store.manifest import Signature
-from tiffin.store.models import Model
+from tiffin.store.model import Model
 from tiffin.store.names import nearest
 from tiffin.store.rooms import Written
 from tiffin.store.store import Stored

@@ -18,7 +18,7 @@ from tiffin.service.decorators import api, service
 from tiffin.service.markers import DType, Shape
 from tiffin.store import models
 from tiffin.store.manifest import Signature, Value
-from tiffin.store.models import Model
+from tiffin.store.model import Model
 from tiffin.store.rooms import room
 
 _PREFIX = "model_"

@@ -24,6 +24,7 @@ from tiffin.errors import ModelError, TrustError
 from tiffin.frameworks import torch_programs, trusted
 from tiffin.frameworks.library import library
 from tiffin.frameworks.room import Framework, is_a, numbers, only_file, take_options
+from tiffin.frameworks.torch_signatures import exported_signature
 from tiffin.store.examples import as_inputs, signature_of
 from tiffin.store.manifest import Signature, Value
 from tiffin.store.rooms import Written
@@ -141,7 +142,7 @@ class Torch(Framework):
             )
         torch.export.save(value, str(path))
         return Written(
-            format=EXPORTED, distributions=self.distributions, signatures={"predict": _exported_signature(value)}
+            format=EXPORTED, distributions=self.distributions, signatures={"predict": exported_signature(value)}
         )
 
     def _written(self, format: str, value: Any, example: Any, *, code: bool = False) -> Written:
@@ -279,7 +280,7 @@ class Torch(Framework):
         stored.verify()
         loaded = self.read(stored, "cpu", {})
         if stored.manifest.format == EXPORTED:
-            return {"predict": _exported_signature(self.program(stored))}
+            return {"predict": exported_signature(self.program(stored))}
         inputs = [Value(name=name) for name in _parameters(loaded)]
         return {"predict": Signature(inputs=inputs, call="forward")}
 
@@ -342,30 +343,6 @@ def _plain(output: Any) -> Any:
     if isinstance(output, tuple | list):
         return output[0] if len(output) == 1 else tuple(output)
     return output
-
-
-def _exported_signature(program: Any) -> Signature:
-    """Return how an exported program is called, read from its graph."""
-    inputs: list[Value] = []
-    outputs: list[Value] = []
-    user = set(program.graph_signature.user_inputs)
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in user:
-            inputs.append(_value(node.name, node.meta.get("val")))
-        elif node.op == "output":
-            outputs = [
-                _value("output" if index == 0 else f"output{index}", getattr(part, "meta", {}).get("val"))
-                for index, part in enumerate(node.args[0])
-            ]
-    free = all(value.shape and value.shape[0] is None for value in inputs)
-    return Signature(inputs=inputs, outputs=outputs, batch_dim=0 if free and inputs else None, call="forward")
-
-
-def _value(name: str, fake: Any) -> Value:
-    if fake is None or not hasattr(fake, "shape"):
-        return Value(name=name)
-    shape = [size if isinstance(size, int) else None for size in fake.shape]
-    return Value(name=name, dtype=str(fake.dtype).removeprefix("torch."), shape=shape)
 
 
 def _imported(ref: str, place: str, base: Any) -> Any:

@@ -18,6 +18,7 @@ class Media:
     """Numbers of the media types that bodies can have; the order is part of the protocol."""
 
     JSON, NPY, MSGPACK, TEXT, BYTES, SSE, NDJSON = range(7)
+    ARROW, CSV, PARQUET = 8, 9, 10
     NAMES = (
         "application/json",
         "application/x-npy",
@@ -26,6 +27,10 @@ class Media:
         "application/octet-stream",
         "text/event-stream",
         "application/x-ndjson",
+        "multipart/form-data",
+        "application/vnd.apache.arrow.stream",
+        "text/csv; charset=utf-8",
+        "application/vnd.apache.parquet",
     )
 
 

@@ -25,7 +25,9 @@ import msgspec
 from tiffin.codecs.grammar import bounded_union
 from tiffin.codecs.npy import NAMES
 from tiffin.errors import SpecError
+from tiffin.service.columns import Columns
 from tiffin.service.fields import fields_of
+from tiffin.service.libraries import check_table, table_class, tensor_class, with_columns
 from tiffin.service.markers import DType, Shape
 from tiffin.spec.types import (
     ANY,
@@ -43,6 +45,7 @@ from tiffin.spec.types import (
     RefType,
     StrType,
     StructType,
+    TableType,
     TupleType,
     Type,
     UnionType,
@@ -96,6 +99,8 @@ def type_of(annotation: Any, where: str, mode: Mode = "validation") -> Type:
                     f"{_name(annotation)}: a tensor must be a parameter of its own, not part of another one",
                     "annotate np.ndarray there, or make it a parameter",
                 )
+    if mode == "validation":
+        check_table(found, where, _name(annotation))
     if reader.pydantic:
         return _by_pydantic(annotation, found, reader, mode)
     try:
@@ -158,7 +163,9 @@ class _Reader:
     def _annotated(self, annotation: Any) -> Type:
         found = self.read(annotation.__origin__)
         for extra in annotation.__metadata__:
-            if isinstance(extra, Shape | DType):
+            if isinstance(extra, Columns):
+                found = with_columns(found, extra, self.where, _name(annotation.__origin__))
+            elif isinstance(extra, Shape | DType):
                 if not isinstance(found, ArrayType):
                     raise self.refuse(f"{extra!r} describes an array or a tensor, not {_name(annotation.__origin__)}")
                 changed = {"shape": extra.dims} if isinstance(extra, Shape) else {"dtype": self._dtype(extra.name)}
@@ -230,9 +237,9 @@ class _Reader:
     def _class(self, cls: Any) -> Type:
         if _is_array(cls):
             return self._ndarray(())
-        library = _tensor_library(cls)
-        if library:
-            return ArrayType(library=library)
+        foreign = tensor_class(cls) or table_class(cls)
+        if foreign is not None:
+            return foreign
         if cls in _LISTS or cls is tuple:
             return ListType(item=ANY)
         if cls in _SETS:
@@ -345,10 +352,12 @@ def _by_pydantic(annotation: Any, found: Type, reader: _Reader, mode: Mode, caus
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 
-    if any(isinstance(part, ArrayType) for part in walk(found)):
+    if any(isinstance(part, ArrayType | TableType) for part in walk(found)):
         if mode == "serialization":
             return ANY
-        raise reader.refuse(f"np.ndarray cannot be mixed with {reader.pydantic or cause}", "make them two parameters")
+        raise reader.refuse(
+            f"arrays and tables cannot be mixed with {reader.pydantic or cause}", "make them two parameters"
+        )
     if reader.meta and reader.pydantic:
         raise reader.refuse(f"msgspec.Meta cannot be mixed with {reader.pydantic}", "use pydantic.Field for the bounds")
     try:
@@ -379,16 +388,6 @@ def _plain_list(annotation: Any) -> bool:
 def _is_array(cls: Any) -> bool:
     numpy = sys.modules.get("numpy")
     return numpy is not None and cls is numpy.ndarray
-
-
-def _tensor_library(cls: type) -> Literal["", "torch", "tensorflow"]:
-    """Return whose tensor class this is, "" for anything else; libraries that the user has not loaded are not looked for."""
-    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
-    if torch is not None and cls is getattr(torch, "Tensor", None):
-        return "torch"
-    if tensorflow is not None and cls is getattr(tensorflow, "Tensor", None):
-        return "tensorflow"
-    return ""
 
 
 def _name(annotation: Any) -> str:

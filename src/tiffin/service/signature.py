@@ -15,7 +15,7 @@ from tiffin.errors import SpecError
 from tiffin.service.annotations import type_of
 from tiffin.service.markers import ContentType
 from tiffin.spec.service import Kind, Param
-from tiffin.spec.types import ANY, AnyType, ArrayType, ListType, Type
+from tiffin.spec.types import ANY, AnyType, ArrayType, ListType, TableType, Type
 
 _ABC = collections.abc
 _SYNC = (_ABC.Generator, _ABC.Iterator)
@@ -134,10 +134,14 @@ def _batched(found: Type, annotation: Any, where: str, batch_dim: int) -> Type:
                 hint="write None there, for example Shape(None, 64)",
             )
         return found
+    if isinstance(found, TableType):
+        if batch_dim:
+            raise SpecError(f"{where}: a table has its rows along dimension 0, batch_dim={batch_dim} needs np.ndarray")
+        return found
     if not isinstance(found, ListType) or found.unique or _origin(annotation) is tuple:
         raise SpecError(
-            f"{where}: all parameters of a batchable method carry rows (besides the context): a list or np.ndarray",
-            hint="annotate list[…] or np.ndarray, or make the method batchable=False",
+            f"{where}: all parameters of a batchable method carry rows (besides the context): a list, np.ndarray or a table",
+            hint="annotate list[…], np.ndarray or pd.DataFrame, or make the method batchable=False",
         )
     if batch_dim:
         raise SpecError(f"{where}: a list has its rows along dimension 0, batch_dim={batch_dim} needs np.ndarray")

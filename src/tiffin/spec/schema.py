@@ -21,6 +21,7 @@ from tiffin.spec.types import (
     RefType,
     StrType,
     StructType,
+    TableType,
     TupleType,
     Type,
     UnionType,
@@ -71,6 +72,8 @@ class _Schemas:
                 return {"enum": list(type.values)}
             case ArrayType():
                 return _array(type)
+            case TableType():
+                return _table(type)
             case OpaqueType():
                 return self._foreign(type.schema)
             case StructType():
@@ -194,6 +197,45 @@ def _array(type: ArrayType) -> Json:
     for size in reversed(type.shape):
         shown = {"type": "array", "items": shown, **_set({"minItems": size, "maxItems": size})}
     return shown
+
+
+def _table(type: TableType) -> Json:
+    """Return the schema of rows or columns, as answers are written; a body may be either."""
+    kinds = {name: _cell(dtype, missing=type.missing) for name, dtype in type.columns}
+    if type.library == "series":
+        value = next(iter(kinds.values()), _cell("", missing=type.missing))
+        return value if type.single else {"type": "array", "items": value}
+    by_column = type.orient == "columns" and not type.single
+    if by_column:
+        kinds = {name: {"type": "array", "items": kind} for name, kind in kinds.items()}
+    other: Json = (
+        {"type": "array", "items": _cell("", missing=type.missing)} if by_column else _cell("", missing=type.missing)
+    )
+    row: Json = {"type": "object", "properties": kinds, "required": list(kinds), "additionalProperties": False}
+    if not kinds:
+        row = {"type": "object", "additionalProperties": other}
+        row["examples"] = [{"a": [1]} if by_column else {"a": 1}]
+    if type.single or by_column:
+        return row
+    return {"type": "array", "items": row}
+
+
+def _cell(dtype: str, *, missing: bool) -> Json:
+    """Return the schema of one value of a column; "" is any."""
+    null = ["null"] if missing else []
+    if not dtype:
+        return {"type": ["number", "string", "boolean", *null]}
+    if dtype.startswith("datetime64"):
+        return {"type": ["string", *null] if null else "string", "format": "date-time"}
+    name = dtype.lower()
+    if name.startswith("bool"):
+        kind = "boolean"
+    elif name.startswith("float"):
+        kind = "number"
+    else:
+        kind = "string" if name in ("str", "category") else "integer"
+    whole = dtype == "bool" or dtype.startswith(("int", "uint"))  # of which none may be missing
+    return {"type": kind if whole or not missing else [kind, "null"]}
 
 
 def _set(values: Json) -> Json:

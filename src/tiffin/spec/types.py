@@ -148,6 +148,25 @@ class ArrayType(_Base, frozen=True, tag="array"):
     library: Literal["", "torch", "tensorflow"] = ""
 
 
+class TableType(_Base, frozen=True, tag="table"):
+    """A table: rows or columns in JSON, CSV, Parquet or an Arrow stream.
+
+    Attributes:
+        library: whose table the method gets: "pandas" (DataFrame), "series" (one column of it), "arrow" (Table), "batch"
+            (RecordBatch).
+        columns: name and element type ("" for any) of each, in the order that the method sees; empty for any columns.
+        orient: how JSON answers are written: a list of row objects, or an object of columns.
+        missing: values may be missing, where the element type has a way to say so.
+        single: one row, as a client sends it to a batchable method that says so: an object, or a series' value.
+    """
+
+    library: Literal["pandas", "series", "arrow", "batch"] = "pandas"
+    columns: tuple[tuple[str, str], ...] = ()
+    orient: Literal["records", "columns"] = "records"
+    missing: bool = True
+    single: bool = False
+
+
 class OpaqueType(_Base, frozen=True, tag="opaque"):
     """Checked in the worker only, whose rules the front cannot or should not repeat.
 
@@ -176,6 +195,7 @@ Type = Union[  # noqa: UP007 - msgspec resolves the name in forward references a
     LiteralType,
     UnionType,
     ArrayType,
+    TableType,
     OpaqueType,
 ]
 
@@ -211,8 +231,17 @@ def by_pydantic(type: Type) -> bool:
     return any(isinstance(part, OpaqueType) and part.validator == "pydantic" for part in walk(type))
 
 
+def table_of(type: Type) -> TableType | None:
+    """Return the table that a type is, or is where it is not None; None where it is anything else."""
+    if isinstance(type, UnionType) and len(type.variants) == 2 and NullType() in type.variants:
+        type = next((variant for variant in type.variants if not isinstance(variant, NullType)), type)
+    return type if isinstance(type, TableType) else None
+
+
 def one_row(type: Type, batch_dim: int = 0) -> Type:
-    """Return the type of one row of a batched type: a list's item, or the array without its batch dimension."""
+    """Return the type of one row of a batched type: a list's item, the array without its batch dimension, a table's row."""
+    if isinstance(type, TableType):
+        return msgspec.structs.replace(type, single=True)
     if isinstance(type, ListType):
         return type.item
     if isinstance(type, ArrayType) and type.shape is not None:

@@ -7,28 +7,29 @@ not fit, and never what bears code without a trust mark.
 from __future__ import annotations
 
 import builtins
+import importlib
 import os
-import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from importlib import metadata as installed
 from pathlib import Path
 from typing import Any
 
-from tiffin.errors import ModelError, TrustError
+from tiffin.errors import ModelError
 from tiffin.store import exchange, foreign, oci
 from tiffin.store.digests import Progress, silent
 from tiffin.store.draft import Draft
-from tiffin.store.examples import read_example, write_example
+from tiffin.store.examples import write_example
 from tiffin.store.manifest import Manifest, Signature
+from tiffin.store.model import Model, VersionWarning, installed_versions
 from tiffin.store.names import Ref, parse_ref
 from tiffin.store.rooms import claiming, room
-from tiffin.store.sides import read_side, write_sides
-from tiffin.store.store import Store, Stored
+from tiffin.store.sides import write_sides
+from tiffin.store.store import Store
 
 __all__ = [
     "Model",
     "VersionWarning",
+    "convert",
     "create",
     "delete",
     "export",
@@ -43,105 +44,6 @@ __all__ = [
     "trust",
     "untag",
 ]
-
-
-class VersionWarning(UserWarning):
-    """A model was saved with other versions of its framework than are installed here."""
-
-
-class Model:
-    """A version of a model in the store. Never changes; `tag` and `trust` are marks beside it."""
-
-    __slots__ = ("_stored",)
-
-    def __init__(self, stored: Stored) -> None:
-        self._stored = stored
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._stored.manifest.name
-
-    @property
-    def version(self) -> str:
-        """Its version."""
-        return self._stored.manifest.version
-
-    @property
-    def ref(self) -> str:
-        """Name and version: "digits:20261125t093015123-5f0c"."""
-        return self._stored.ref
-
-    @property
-    def info(self) -> Manifest:
-        """Everything that is recorded of it."""
-        return self._stored.manifest
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Labels, text → text."""
-        return dict(self._stored.manifest.labels)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What was recorded beside it, anything JSON."""
-        return dict(self._stored.manifest.metadata)
-
-    @property
-    def trusted(self) -> bool:
-        """Whether code in it may run here."""
-        return self._stored.trust is not None
-
-    @property
-    def path(self) -> Path:
-        """Folder of its files, verified now; nothing in it may be changed.
-
-        Raises:
-            DamagedError: a file is not what was recorded.
-        """
-        self._stored.verify()
-        return self._stored.folder
-
-    @property
-    def example(self) -> Any:
-        """The example input that was recorded, None for none."""
-        return read_example(self._stored)
-
-    def load(self, *, device: str | None = None, progress: Progress = silent, **options: Any) -> Any:
-        """Return the object that was saved, on a device.
-
-        Args:
-            device: "cpu", "cuda:0", …; by default this process's own: in a worker the one it was placed on.
-            progress: told bytes read and bytes of all while the files are verified. options: of the framework's own `load`.
-
-        Raises:
-            DamagedError: a file is not what was recorded. TrustError: it bears code and has no trust mark.
-            ConfigError: the framework is not installed. ModelError: it cannot be loaded by the versions that are installed.
-        """
-        stored = self._stored
-        manifest = stored.manifest
-        if manifest.code and stored.trust is None:
-            raise TrustError(
-                f"{stored.ref}: loading the format {manifest.framework}/{manifest.format} runs code that is in its files, "
-                "and it is not trusted here",
-                hint=f"`tiffin models inspect {stored.ref}` shows what it would run; then `tiffin models trust {stored.ref}`",
-            )
-        owner = room(manifest.framework)
-        _compare(stored)
-        stored.verify(progress)
-        return owner.read(stored, device or "", options)
-
-    def object(self, name: str, *, device: str | None = None) -> Any:
-        """Return a side object; a file or folder as its Path.
-
-        Raises:
-            NotFoundError: there is none of that name. DamagedError, TrustError: as for `load`.
-        """
-        self._stored.verify()
-        return read_side(self._stored, name, device or "")
-
-    def __repr__(self) -> str:
-        return f"<Model {self.ref} ({self.info.framework}/{self.info.format})>"
 
 
 def home() -> Path:
@@ -205,7 +107,7 @@ def save(
             format=written.format,
             code=written.code or code,
             options=written.options,
-            versions=_installed(written.distributions),
+            versions=installed_versions(written.distributions),
             labels=dict(labels or {}),
             metadata=dict(metadata or {}),
             signatures={**written.signatures, **(signatures or {})},
@@ -342,6 +244,15 @@ def import_(
     return Model(foreign.import_path(here, path, ref, reason, progress))
 
 
+def convert(ref: str, to: str, **options: Any) -> Any:
+    """Convert a model to "onnx", "safetensors" or "torchscript", check it against the original and measure both.
+
+    Args:
+        options: name, opset, dynamic_axes, quantize="int8", example, tolerance: see `tiffin.frameworks.conversion.convert`.
+    """
+    return importlib.import_module("tiffin.frameworks.conversion").convert(ref, to, **options)
+
+
 def export(ref: str, target: str | os.PathLike[str], *, progress: Progress = silent) -> str:
     """Write a model to an archive (".tar", or a folder that is there), a new folder (ends in "/") or a URL; return where."""
     return exchange.export(store().find(parse_ref(ref)), os.fspath(target), progress)
@@ -364,28 +275,3 @@ def pull(
     ref: Ref | None = parse_ref(name) if name else None
     reason = "pull --trust" if trusted else ""
     return Model(oci.pull(store(), oci.parse_place(place), ref, reason, plain=plain_http, progress=progress))
-
-
-def _installed(distributions: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in distributions:
-        try:
-            found[name] = installed.version(name)
-        except installed.PackageNotFoundError:
-            continue
-    return found
-
-
-def _compare(stored: Stored) -> None:
-    """Say what differs between the versions of the framework then and now.
-
-    Raises:
-        ModelError: that is known to break.
-    """
-    saved = stored.manifest.versions
-    present = _installed(tuple(saved))
-    text, breaks = room(stored.manifest.framework).differences(stored.manifest.format, saved, present)
-    if breaks:
-        raise ModelError(f"{stored.ref} cannot be loaded here: {text}", hint="install the version it was saved with")
-    if text:
-        warnings.warn(f"{stored.ref}: {text}", VersionWarning, stacklevel=4)

@@ -18,7 +18,7 @@ from tiffin.errors import FACTS, Code
 from tiffin.messages.link import Media
 from tiffin.spec.schema import json_schema
 from tiffin.spec.service import Application, MethodSpec, Param, ServiceSpec
-from tiffin.spec.types import ArrayType, BytesType, Type, one_row
+from tiffin.spec.types import ArrayType, BytesType, Type, one_row, table_of
 from tiffin.web.example import TooLargeError, example
 from tiffin.web.meanings import MEANINGS, table
 
@@ -103,6 +103,8 @@ def _shown(type: Type, definitions: Json, ref: str) -> Json:
             shown["examples"] = [[True if type.dtype == "bool" else "text" if type.dtype.startswith("str") else 1]]
     elif isinstance(type, BytesType):
         shown = {**shown, "x-tiffin-type": "bytes (base64 in JSON)"}
+    elif table_of(type) is not None:
+        shown = {**shown, "x-tiffin-type": "table"}
     return shown
 
 
@@ -112,7 +114,12 @@ def _array_text(type: ArrayType) -> str:
 
 
 def _param_schema(method: MethodSpec, param: Param, definitions: Json, ref: str) -> Json:
-    return _shown(_client_type(method, param.type, batched=param.batched), definitions, ref)
+    type = _client_type(method, param.type, batched=param.batched)
+    shown = _shown(type, definitions, ref)
+    table = table_of(type)
+    if table is not None and table.library != "series" and not table.single:
+        shown["description"] = "A list of row objects, or an object of columns: both are read."
+    return shown
 
 
 def _body_schema(method: MethodSpec, definitions: Json, ref: str) -> Json:
@@ -199,6 +206,8 @@ def _body(method: MethodSpec, number: int, definitions: Json) -> Json:
     if number == Media.NPY:
         param = method.params[0]
         return _npy(_client_type(method, param.type, batched=param.batched))
+    if number == Media.CSV:
+        return _csv(method.params[0].type)
     if number == Media.TEXT:
         shown = _body_schema(method, definitions, _REF)
         return {"schema": shown, **_example(shown, definitions)}
@@ -227,8 +236,20 @@ def _answers(method: MethodSpec, definitions: Json) -> Json:
         elif number == Media.NPY:
             answers[name] = _npy(returns)
         else:
-            answers[name] = {"schema": {"type": "string"} if number == Media.TEXT else _RAW}
+            answers[name] = {"schema": {"type": "string"} if number in (Media.TEXT, Media.CSV) else _RAW}
     return answers
+
+
+def _csv(type: Type) -> Json:
+    """Return the media type object of a table's CSV, with a header and one row as an example."""
+    body: Json = {"schema": {"type": "string", "description": "A header, then rows; an empty cell is a missing value."}}
+    row: Any = _example(_shown(one_row(table_of(type) or type), {}, _REF), {}).get("example")
+    row = row if hasattr(row, "items") else {"value": row}  # a series
+    names: list[str] = list(row)
+    texts = [str(cell).lower() if isinstance(cell, bool) else str(cell) for cell in row.values()]
+    if all(text.isprintable() and not set(text) & set(',"') for text in (*names, *texts)):
+        body["example"] = f"{','.join(names)}\n{','.join(texts)}\n"
+    return body
 
 
 def _npy(type: Type) -> Json:

@@ -15,13 +15,14 @@ from typing import Any, cast
 import msgspec
 
 from tiffin.codecs.results import ResultCodec
+from tiffin.codecs.table_results import cut, is_table
 from tiffin.codecs.values import MethodCodec
 from tiffin.errors import Error
 from tiffin.frameworks.tensors import Convert, converter
 from tiffin.messages.link import Media
 from tiffin.service.depends import Callee
 from tiffin.spec.service import MethodSpec, Param
-from tiffin.spec.types import ANY, ArrayType, ListType, Type, one_row
+from tiffin.spec.types import ANY, ArrayType, ListType, TableType, Type, one_row
 from tiffin.worker.calls import Request
 from tiffin.worker.parts import join_parts
 
@@ -72,13 +73,10 @@ class Outgoing:
             raise TypeError(f"{self._name}: arguments of one call have different numbers of rows: {counts}")
         if not method.one_row:
             return [self._request(arguments, rows)]
-        before = (slice(None),) * method.batch_dim
+        dim = method.batch_dim
         return [
             self._request(
-                {
-                    name: (value[(*before, index)] if before else value[index]) if name in counts else value
-                    for name, value in arguments.items()
-                },
+                {name: _row(value, index, dim) if name in counts else value for name, value in arguments.items()},
                 1,
             )
             for index in range(rows)
@@ -89,6 +87,8 @@ class Outgoing:
         method = self._callee.method
         if not (method.batchable and method.one_row):
             return values[0]
+        if isinstance(method.returns, TableType) and values and all(map(is_table, values)):
+            return join_parts(values, 0)
         if isinstance(method.returns, ArrayType):
             if method.returns.library:
                 return join_parts([value[None] for value in values], method.batch_dim) if values else values
@@ -130,6 +130,8 @@ class Outgoing:
             if isinstance(kind, ListType):
                 annotation = _item(annotation)
             kind = one_row(kind, method.batch_dim)
+        if isinstance(kind, TableType):
+            kind = TableType(library=kind.library)  # columns are the method's business; a row comes as a table of one
         if isinstance(kind, ArrayType):
             if kind.library:
                 self._convert = converter(kind.library)
@@ -156,6 +158,13 @@ def _item(annotation: Any) -> Any:
         annotation = annotation.__origin__
     origin = typing.get_origin(annotation)
     return (*typing.get_args(annotation), Any)[0] if origin is list or origin in _ITERATORS else annotation
+
+
+def _row(value: Any, index: int, dim: int) -> Any:
+    """Return one row; of a table, a table of one."""
+    if is_table(value):
+        return cut(value, index, index + 1)
+    return value[(*(slice(None),) * dim, index)] if dim else value[index]
 
 
 def _rows(value: Any, dim: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from tiffin.codecs.table_results import cut, is_table, join_tables
 from tiffin.spec.service import MethodSpec
 
 
@@ -47,6 +48,8 @@ def join_parts(values: Sequence[Any], dim: int) -> Any:
         return tuple(join_parts(column, dim) for column in zip(*values, strict=True))
     if _is(first, list):
         return list(chain.from_iterable(values))
+    if is_table(first):
+        return join_tables(values)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(first, torch.Tensor):
         return torch.cat(list(values), dim)
@@ -56,7 +59,9 @@ def join_parts(values: Sequence[Any], dim: int) -> Any:
 
 
 def _cut(value: Any, dim: int, start: int, end: int) -> Any:
-    """Return rows of a list or of an array."""
+    """Return rows of a list, a table or an array."""
+    if is_table(value):
+        return cut(value, start, end)
     if dim == 0:  # lists have their rows there
         return value[start:end]
     return value[(slice(None),) * dim + (slice(start, end),)]

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Union
 import annotated_types
 import msgspec
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pydantic
 import pytest
 from hypothesis import assume, given
@@ -24,6 +26,7 @@ from tiffin.codecs.check import Checker
 from tiffin.codecs.values import MethodCodec
 from tiffin.errors import Error, SpecError
 from tiffin.messages.link import Media
+from tiffin.service.columns import Columns
 from tiffin.service.markers import DType, Shape
 
 
@@ -100,6 +103,7 @@ LEAVES: list[Any] = [
     Annotated[np.ndarray, Shape(None, 2), DType("float32")], Annotated[np.ndarray, DType("uint8")],
     Annotated[np.ndarray, Shape(None), DType("int16")], Annotated[np.ndarray, Shape(None, None)],
     Annotated[np.ndarray, Shape(None), DType("bool")], Annotated[np.ndarray, Shape(None), DType("str")],
+    pd.DataFrame, pa.Table, pd.Series, Annotated[pd.DataFrame, Columns({"a": "int64"})], Annotated[pd.Series, Columns({"a": str})],
 ]  # fmt: skip
 
 # The same objects, but built from values: a type checker would read the brackets as annotations.
@@ -129,6 +133,7 @@ TOKENS = st.sampled_from([
     f'"{uuid.UUID(int=5)}"', '"\\ud800"', '"\\u00e9"', '"Cat"', "NaN", "{}", "[]", '{"a": 1}', '{"a": "b"}', '{"a-b": 1}',
     '{"a-b": 1, "c": ["x"], "d": 2}', '{"value": 1, "next": {"value": 2}}', '{"value": 1, "next": {"value": "x"}}',
     '{"type": "Cat", "a": 1}', '{"type": "Dog", "a": "x"}', '{"a": 1, "b": [1, "2"]}', '{"a": "1"}', '{"1": 1}', '[1, "a"]',
+    '[{"a": 1}, {"a": 2}]', '{"a": [1, 2]}', '{"a": ["x"], "b": [null]}', '[{"a": "x"}]',
     "[[1, 2], [3, 4]]", "[[1, 2], [3]]", "[1, 2.0]", "[true]", '["a"]', "[[[1]]]",
 ])  # fmt: skip
 
@@ -280,7 +285,7 @@ def test_the_worker_takes_something_of_every_kind() -> None:
     """So that the property above is not true for want of accepted bodies."""
     texts = ["1", "null", "true", '"a"', '"b"', '"YQ=="', '"2024-05-06T07:08:09Z"', '"2024-05-06"', '"PT1S"', "[1, 2]", "[[1, 2]]",
              '{"a": 1}', '{"a-b": 1}', '{"value": 1}', '[1, "a"]', '["a"]', "[true]", '{"type": "Cat", "a": 1}',
-             f'"{uuid.UUID(int=5)}"', '"1+2j"']  # fmt: skip
+             f'"{uuid.UUID(int=5)}"', '"1+2j"', '[{"a": 1}]', '{"a": [1, 2]}']  # fmt: skip
     for annotation in LEAVES:
         assert any(compare(annotation, Media.JSON, b'{"x":%b}' % text.encode()) for text in texts), annotation
     assert json.loads("[1]") == [1]

@@ -1,0 +1,32 @@
+"""How a torch.export program is called, read from its graph. Owns nothing else."""
+# pyright: basic
+
+from __future__ import annotations
+
+from typing import Any
+
+from tiffin.store.manifest import Signature, Value
+
+
+def exported_signature(program: Any) -> Signature:
+    """Return how an exported program is called, read from its graph."""
+    inputs: list[Value] = []
+    outputs: list[Value] = []
+    user = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in user:
+            inputs.append(_value(node.name, node.meta.get("val")))
+        elif node.op == "output":
+            outputs = [
+                _value("output" if index == 0 else f"output{index}", getattr(part, "meta", {}).get("val"))
+                for index, part in enumerate(node.args[0])
+            ]
+    free = all(value.shape and value.shape[0] is None for value in inputs)
+    return Signature(inputs=inputs, outputs=outputs, batch_dim=0 if free and inputs else None, call="forward")
+
+
+def _value(name: str, fake: Any) -> Value:
+    if fake is None or not hasattr(fake, "shape"):
+        return Value(name=name)
+    shape = [size if isinstance(size, int) else None for size in fake.shape]
+    return Value(name=name, dtype=str(fake.dtype).removeprefix("torch."), shape=shape)
