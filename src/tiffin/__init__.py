@@ -21,20 +21,29 @@ from tiffin.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
+    from tiffin.client.asynchronous import AsyncHTTPClient
+    from tiffin.client.synchronous import SyncHTTPClient
     from tiffin.frameworks import onnx, tensorflow, torch
     from tiffin.gpu.device import device
     from tiffin.server.inline import serve
 
-_LATER = {"device": "tiffin.gpu.device", "serve": "tiffin.server.inline"}
+_LATER = {
+    "AsyncHTTPClient": "tiffin.client.asynchronous",
+    "SyncHTTPClient": "tiffin.client.synchronous",
+    "device": "tiffin.gpu.device",
+    "serve": "tiffin.server.inline",
+}
 _ROOMS = ("onnx", "tensorflow", "torch")  # of tiffin.frameworks; the libraries are imported by what is called there
 
 __all__ = [
+    "AsyncHTTPClient",
     "ContentType",
     "Context",
     "DType",
     "Error",
     "Failed",
     "Shape",
+    "SyncHTTPClient",
     "__version__",
     "api",
     "depends",

@@ -10,12 +10,14 @@ import pytest
 import tiffin
 
 NAMES = [
+    "AsyncHTTPClient",
     "ContentType",
     "Context",
     "DType",
     "Error",
     "Failed",
     "Shape",
+    "SyncHTTPClient",
     "__version__",
     "api",
     "depends",

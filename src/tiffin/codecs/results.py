@@ -304,6 +304,8 @@ def _msgpack_hook(value: Any) -> Any:
 
 _json = msgspec.json.Encoder(enc_hook=_json_hook).encode
 
+encode_json = _json
+
 encode_msgpack = msgspec.msgpack.Encoder(enc_hook=_msgpack_hook).encode
 
 
