@@ -167,7 +167,7 @@ def holds(schema: Any, definitions: Mapping[str, Json], wanted: str, _seen: froz
 
     Args:
         schema: what is looked through. definitions: for its references.
-        wanted: "array" for numbers in lists and values of no known type, "bytes", or "time" for texts with a date or time.
+        wanted: "array" for arrays and values of no known type, "bytes", or "time" for texts with a date or time.
     """
     if not is_json(schema) or _names(schema, wanted):
         return is_json(schema)
@@ -187,10 +187,7 @@ def _names(schema: Json, wanted: str) -> bool:
     if wanted == "bytes":
         return kind_of(schema) == ("bytes", False)
     untyped = not schema.keys() - {"title", "description", "default", "examples"}
-    items = schema.get("items")
-    nested = is_json(items) and items.get("type") in ("number", "integer", "boolean")
-    several: Any = schema.get("type")
-    return untyped or nested or kind_of(schema)[0] == "array" or (isinstance(several, list) and "array" in several)
+    return untyped or kind_of(schema)[0] == "array"
 
 
 def is_json(value: Any) -> TypeGuard[Json]:
