@@ -8,14 +8,16 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
 
 from tiffin.client import tables
-from tiffin.client.schema import Json, array_of, kind_of
+from tiffin.client.schema import Json, array_of, holds, is_json, is_list, kind_of
 from tiffin.errors import Code, Error
+
+_REFERENCES = 16  # one after the other; a server's schema is not trusted to end
 
 Failed = Callable[[bytes], Error]
 
@@ -29,11 +31,62 @@ def media_of(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def decode(returns: Json, content_type: str, body: bytearray, *, pictures: bool = False) -> Any:
+class Result:
+    """What a method's schema says of its result, or of one item of its stream.
+
+    Args:
+        schema: JSON Schema. definitions: for its references.
+    """
+
+    def __init__(self, schema: Json, definitions: Mapping[str, Json]) -> None:
+        self.schema = schema
+        self._definitions = definitions
+        self._deep = holds(schema, definitions, "array") or holds(schema, definitions, "bytes")
+
+    def shaped(self, value: Any) -> Any:
+        """Return decoded JSON as what the schema says it is: arrays of their lists, the bytes of base64, a table of rows."""
+        return self._shaped(value, self.schema) if self._deep or kind_of(self.schema)[0] != "json" else value
+
+    def _shaped(self, value: Any, schema: Json) -> Any:
+        kind = kind_of(schema)[0]
+        if value is None:
+            return None
+        if kind == "array":
+            import numpy as np
+
+            type = array_of(schema)
+            return np.asarray(value, None if type.dtype in ("", "str") else type.dtype)
+        if kind in ("bytes", "image", "file") and isinstance(value, str):
+            return base64.b64decode(value, validate=True)
+        if kind == "table":
+            return tables.read_rows(value)
+        return self._inside(value, schema)
+
+    def _inside(self, value: Any, schema: Json) -> Any:
+        """Return a value with the parts inside it shaped. A union is left alone: which variant it is cannot be known here."""
+        found = schema
+        for _step in range(_REFERENCES):
+            if "$ref" not in found:
+                break
+            found = self._definitions.get(str(found["$ref"]).rpartition("/")[2], {})
+        if is_json(value):
+            fields, others = found.get("properties", {}), found.get("additionalProperties")
+            schemas = {key: fields.get(key, others) for key in value}
+            return {
+                key: self._shaped(part, schemas[key]) if is_json(schemas[key]) else part for key, part in value.items()
+            }
+        if is_list(value):
+            first = found.get("prefixItems", [])
+            each = [*first, *[found.get("items")] * (len(value) - len(first))]
+            return [self._shaped(part, one) if is_json(one) else part for part, one in zip(value, each, strict=False)]
+        return value
+
+
+def decode(result: Result, content_type: str, body: bytearray, *, pictures: bool = False) -> Any:
     """Return the value of a whole answer.
 
     Args:
-        returns: JSON Schema of the result. content_type: of the answer. body: all of it; an array becomes a view on it.
+        result: what the method gives. content_type: of the answer. body: all of it; an array becomes a view on it.
         pictures: give images as `PIL.Image` instead of bytes.
 
     Raises:
@@ -42,7 +95,7 @@ def decode(returns: Json, content_type: str, body: bytearray, *, pictures: bool 
     media = media_of(content_type)
     try:
         if media == "application/json" or media.endswith("+json"):
-            return shaped(msgspec.json.decode(body), returns)
+            return result.shaped(msgspec.json.decode(body))
         if media == "application/x-npy":
             return _array(body)
         if media == "application/msgpack":
@@ -56,21 +109,6 @@ def decode(returns: Json, content_type: str, body: bytearray, *, pictures: bool 
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Error, binascii.Error) as error:
         raise UnreadableError(f"it is not {media}: {error}") from error
     return bytes(body)
-
-
-def shaped(value: Any, schema: Json) -> Any:
-    """Return decoded JSON as what the schema says it is: an array of its lists, the bytes of base64, a table of rows."""
-    kind = kind_of(schema)[0]
-    if value is None:
-        return None
-    if kind == "array":
-        import numpy as np
-
-        type = array_of(schema)
-        return np.asarray(value, None if type.dtype in ("", "str") else type.dtype)
-    if kind in ("bytes", "image", "file") and isinstance(value, str):
-        return base64.b64decode(value, validate=True)
-    return tables.read_rows(value) if kind == "table" else value
 
 
 def _array(body: bytearray) -> Any:
@@ -103,15 +141,15 @@ class Items:
     """Reads the items of a stream as its bytes arrive.
 
     Args:
-        returns: JSON Schema of one item. content_type: of the stream.
+        result: what an item is. content_type: of the stream.
         failed: error event's data → the error to raise.
     """
 
-    def __init__(self, returns: Json, content_type: str, failed: Failed) -> None:
-        self._returns = returns
+    def __init__(self, result: Result, content_type: str, failed: Failed) -> None:
+        self._result = result
         self._failed = failed
         self._media = media_of(content_type)
-        self._text = kind_of(returns)[0] == "text"
+        self._text = kind_of(result.schema)[0] == "text"
         self._rest: list[bytes] = []
         self._event = b""
         self._data: list[bytes] = []
@@ -186,7 +224,7 @@ class Items:
 
     def _json(self, data: bytes) -> Any:
         try:
-            return shaped(msgspec.json.decode(data), self._returns)
+            return self._result.shaped(msgspec.json.decode(data))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error) as error:
             raise UnreadableError(f"an item is not JSON: {error}: {data[:80]!r}") from error
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from tiffin.client.decode import Items, UnreadableError, decode, unreadable
+from tiffin.client.decode import Items, Result, UnreadableError, decode, unreadable
 from tiffin.client.encode import encode
 from tiffin.client.failures import from_event
 from tiffin.client.files import CHUNK, Piece, chunks, size_of
@@ -54,6 +54,7 @@ class Prepared(msgspec.Struct, frozen=True):
     Attributes:
         verb, url: as in the request line. headers: without the deadline. pieces: of the body.
         idempotent: whether it may be run twice. method: what is called, None for the server's own pages.
+        definitions: of the schema.
     """
 
     verb: str
@@ -62,6 +63,7 @@ class Prepared(msgspec.Struct, frozen=True):
     pieces: tuple[Piece, ...] = ()
     idempotent: bool = True
     method: MethodSchema | None = None
+    definitions: dict[str, Json] = {}
 
     @property
     def call(self) -> str:
@@ -189,7 +191,7 @@ def prepare(
         "content-length": str(encoded.size),
         "accept": encoded.accept,
     }
-    return Prepared("POST", base + method.route, headers, encoded.pieces, method.idempotent, method)
+    return Prepared("POST", base + method.route, headers, encoded.pieces, method.idempotent, method, schema.definitions)
 
 
 def page(base: str, path: str, options: Options) -> Prepared:
@@ -233,18 +235,22 @@ def value_of(prepared: Prepared, answer: Answer, options: Options) -> Any:
     Raises:
         Error: BAD_OUTPUT: the answer cannot be read.
     """
-    returns: Json = {} if prepared.method is None else prepared.method.returns
     try:
-        return decode(returns, answer.content_type, answer.body, pictures=options.pictures)
+        return decode(_result(prepared), answer.content_type, answer.body, pictures=options.pictures)
     except UnreadableError as error:
         raise unreadable(prepared.call, error, answer.request_id) from error
 
 
+def _result(prepared: Prepared) -> Result:
+    return Result({} if prepared.method is None else prepared.method.returns, prepared.definitions)
+
+
 def items_of(prepared: Prepared, headers: Mapping[str, str]) -> Items:
     """Return the reader of a stream that begins."""
-    returns: Json = {} if prepared.method is None else prepared.method.returns
     request_id = headers.get("x-request-id", "")
-    return Items(returns, headers.get("content-type", ""), lambda data: from_event(data, prepared.call, request_id))
+    return Items(
+        _result(prepared), headers.get("content-type", ""), lambda data: from_event(data, prepared.call, request_id)
+    )
 
 
 def final(error: Error, attempt: int) -> Error:

@@ -195,7 +195,8 @@ def is_json(value: Any) -> TypeGuard[Json]:
     return isinstance(value, dict)
 
 
-def _is_list(value: Any) -> TypeGuard[list[Any]]:
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Say whether a value is a JSON array."""
     return isinstance(value, list)
 
 
@@ -209,7 +210,7 @@ def _bare(schema: Any) -> Any:
     """Return a schema without what only people read."""
     if is_json(schema):
         return {key: _bare(value) for key, value in schema.items() if key not in ("description", "examples")}
-    if _is_list(schema):
+    if is_list(schema):
         return [_bare(one) for one in schema]
     return schema
 
