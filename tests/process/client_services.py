@@ -94,8 +94,7 @@ class Shop:
     @tiffin.api
     def tokens(self, text: str) -> Iterator[str]:
         """Give the words one by one."""
-        for word in text.split(" "):
-            yield word
+        yield from text.split(" ")
 
     @tiffin.api
     async def items(self, count: int, fail_at: int = -1) -> AsyncIterator[Item]:

@@ -276,7 +276,7 @@ class AsyncStream(AsyncIterator[Any]):
     def __init__(self, response: httpx.Response, prepared: Prepared, deadline: Deadline) -> None:
         self.request_id: str = response.headers.get("x-request-id", "")
         self._response = response
-        self._items = self._read(response, prepared, deadline)
+        self._items = _read(response, prepared, deadline)
 
     async def __aenter__(self) -> Self:
         return self
@@ -298,34 +298,6 @@ class AsyncStream(AsyncIterator[Any]):
         """Stop reading; the server hears that nobody does any more."""
         await self._items.aclose()
         await self._response.aclose()
-
-    async def _read(
-        self, response: httpx.Response, prepared: Prepared, deadline: Deadline
-    ) -> AsyncGenerator[Any, None]:
-        items = request.items_of(prepared, response.headers)
-        chunks = response.aiter_bytes()
-        try:
-            while True:
-                try:
-                    # For each piece alone: a limit around a `yield` would count the caller's time, in the caller's task.
-                    async with asyncio.timeout(deadline.remaining()):
-                        chunk = await anext(chunks)
-                except StopAsyncIteration:
-                    break
-                for item in items.feed(chunk):
-                    yield item
-            for item in items.end():
-                yield item
-        except TimeoutError as error:
-            raise failures.deadline(prepared.call, "the stream was not at its end") from error
-        except UnreadableError as error:
-            raise unreadable(prepared.call, error, self.request_id) from error
-        except httpx.HTTPError as error:
-            raise failures.broken_stream(
-                error, prepared.call, late=deadline.over, request_id=self.request_id
-            ) from error
-        finally:
-            await response.aclose()
 
 
 def _content(prepared: Prepared) -> bytes | AsyncIterator[bytes] | None:
@@ -354,3 +326,30 @@ async def _whole(response: httpx.Response) -> Answer:
 
 async def _untouched(response: httpx.Response) -> httpx.Response:
     return response
+
+
+async def _read(response: httpx.Response, prepared: Prepared, deadline: Deadline) -> AsyncGenerator[Any, None]:
+    """Yield the items. No method of the stream: it would hold on to the stream, which then could not be dropped."""
+    request_id = response.headers.get("x-request-id", "")
+    items = request.items_of(prepared, response.headers)
+    chunks = response.aiter_bytes()
+    try:
+        while True:
+            try:
+                # For each piece alone: a limit around a `yield` would count the caller's time, in the caller's task.
+                async with asyncio.timeout(deadline.remaining()):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                break
+            for item in items.feed(chunk):
+                yield item
+        for item in items.end():
+            yield item
+    except TimeoutError as error:
+        raise failures.deadline(prepared.call, "the stream was not at its end") from error
+    except UnreadableError as error:
+        raise unreadable(prepared.call, error, request_id) from error
+    except httpx.HTTPError as error:
+        raise failures.broken_stream(error, prepared.call, late=deadline.over, request_id=request_id) from error
+    finally:
+        await response.aclose()

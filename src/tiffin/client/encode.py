@@ -16,7 +16,7 @@ import msgspec
 from tiffin.client import tables
 from tiffin.client.files import NamedFile, Piece, as_file, size_of
 from tiffin.client.multipart import Part, multipart
-from tiffin.client.schema import FILE_KINDS, Json, MethodSchema, ParamSchema, array_of, holds, kind_of
+from tiffin.client.schema import FILE_KINDS, Json, MethodSchema, ParamSchema, array_of, holds, is_text, kind_of
 from tiffin.codecs.npy import NAMES, write_head
 from tiffin.codecs.results import encode_json, encode_msgpack
 
@@ -74,6 +74,8 @@ def best_answer(method: MethodSchema, definitions: Mapping[str, Json]) -> str:
         return "*/*"  # the method has one media type of its own
     if tables.ARROW in gives and kind_of(method.returns)[0] == "table" and tables.arrow_is_there():
         return f"{tables.ARROW}, {JSON};q=0.5"
+    if kind_of(method.returns)[0] in FILE_KINDS and gives[0] not in (JSON, FORM):
+        return "*/*"  # the file itself, of its own media type
     if NPY in gives and method.returns:
         return f"{NPY}, {JSON};q=0.5"
     if gives[0] in (TEXT, BYTES) and method.returns:
@@ -84,13 +86,13 @@ def best_answer(method: MethodSchema, definitions: Mapping[str, Json]) -> str:
 
 
 def _body(method: MethodSchema, arguments: Mapping[str, Any]) -> tuple[str, Sequence[Piece]]:
-    if FORM in method.takes and any(kind_of(param.schema)[0] in FILE_KINDS for param in method.params):
-        return multipart(_parts(method, arguments))
     if method.whole_body and arguments:
         (value,) = arguments.values()
         raw = _raw(method, value)
         if raw is not None:
             return raw
+    if FORM in method.takes and _fits_form(method, arguments):
+        return multipart(_parts(method, arguments))
     values = {param.name: _value(param, arguments[param.name]) for param in method.params if param.name in arguments}
     alone = next(iter(values.values()), None) if len(method.params) == 1 else None
     if tables.ARROW in method.takes and tables.is_table(next(iter(arguments.values()), None)) and len(arguments) == 1:
@@ -124,8 +126,17 @@ def _raw(method: MethodSchema, value: Any) -> tuple[str, Sequence[Piece]] | None
     if BYTES in method.takes:
         file = as_file(value, method.params[0].name)
         if file is not None:
-            return BYTES, [file.content]
+            # A type that the server would read as text or JSON is not claimed: these are bytes.
+            claimed = file.media.startswith(("image/", "audio/", "video/")) and method.takes[0] == BYTES
+            return file.media if claimed else BYTES, [file.content]
     return None
+
+
+def _fits_form(method: MethodSchema, arguments: Mapping[str, Any]) -> bool:
+    """Say whether a form can hold the arguments: there are files, and no text that is None, for which a form has no word."""
+    params = [param for param in method.params if param.name in arguments]
+    files = any(kind_of(param.schema)[0] in FILE_KINDS for param in params)
+    return files and not any(arguments[param.name] is None and is_text(param.schema) for param in params)
 
 
 def _parts(method: MethodSchema, arguments: Mapping[str, Any]) -> Iterable[Part]:
@@ -136,10 +147,15 @@ def _parts(method: MethodSchema, arguments: Mapping[str, Any]) -> Iterable[Part]
         value = arguments[param.name]
         kind, many = kind_of(param.schema)
         if kind in FILE_KINDS:
-            for one in value if many and _is_list(value) else [value]:
-                if one is not None:
+            items = list(value) if many and _is_list(value) else [value]
+            if not items or value is None:
+                yield param.name, encode_json(value)  # what a form has no part for is said in JSON
+            elif any(one is None for one in items):
+                raise TypeError(f"{param.name}: None among the files of a list cannot be sent")
+            else:
+                for one in items:
                     yield param.name, _file(one, param.name)
-        elif isinstance(value, str) and kind == "text":
+        elif isinstance(value, str) and is_text(param.schema):
             yield param.name, value
         else:
             yield param.name, encode_json(_value(param, value))

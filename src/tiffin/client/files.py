@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol, TypeAlias, TypeGuard
 import msgspec
 
 CHUNK = 262_144
+_UNKNOWN = "application/octet-stream"
 
 
 class Picture(Protocol):
@@ -160,7 +161,8 @@ def _picture(image: Any, param: str) -> NamedFile:
 
 
 def _media(name: str, head: bytes) -> str:
-    return mimetypes.guess_type(name)[0] or sniff(head)
+    by_name = mimetypes.guess_type(name)[0] or _UNKNOWN
+    return sniff(head) if by_name == _UNKNOWN else by_name
 
 
 def sniff(head: bytes) -> str:
@@ -179,5 +181,5 @@ def sniff(head: bytes) -> str:
         if head.startswith(magic):
             return media
     if head[:4] == b"RIFF":
-        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(head[8:12], "application/octet-stream")
-    return "application/octet-stream"
+        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(head[8:12], _UNKNOWN)
+    return _UNKNOWN

@@ -145,6 +145,16 @@ def kind_of(schema: Json) -> tuple[Kind, bool]:
     return ("text", False) if schema.get("type") == "string" else ("json", False)
 
 
+def is_text(schema: Json) -> bool:
+    """Say whether a value is its own text in a form: text, one of some texts, or one of these or nothing."""
+    variants = _present(schema)
+    if variants:
+        return all(map(is_text, variants))
+    if "enum" in schema:
+        return all(isinstance(one, str) for one in schema["enum"])
+    return kind_of(schema)[0] == "text"
+
+
 def array_of(schema: Json) -> ArrayType:
     """Return the element type and shape that an array's mark names ("array of float32 [*, 224]")."""
     mark = str(schema.get("x-tiffin-type", ""))
@@ -185,7 +195,7 @@ def _names(schema: Json, wanted: str) -> bool:
     if wanted == "time":
         return str(schema.get("format", "")) in ("date-time", "date", "time", "duration")
     if wanted == "bytes":
-        return kind_of(schema) == ("bytes", False)
+        return kind_of(schema)[0] in FILE_KINDS
     untyped = not schema.keys() - {"title", "description", "default", "examples"}
     return untyped or kind_of(schema)[0] == "array"
 

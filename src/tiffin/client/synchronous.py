@@ -265,7 +265,7 @@ class Stream(Iterator[Any]):
     def __init__(self, response: httpx.Response, prepared: Prepared, deadline: Deadline) -> None:
         self.request_id: str = response.headers.get("x-request-id", "")
         self._response = response
-        self._items = self._read(response, prepared, deadline)
+        self._items = _read(response, prepared, deadline)
 
     def __enter__(self) -> Self:
         return self
@@ -291,23 +291,6 @@ class Stream(Iterator[Any]):
         self._items.close()
         self._response.close()
 
-    def _read(self, response: httpx.Response, prepared: Prepared, deadline: Deadline) -> Generator[Any, None, None]:
-        items = request.items_of(prepared, response.headers)
-        try:
-            for chunk in response.iter_bytes():
-                yield from items.feed(chunk)
-                if deadline.over:
-                    raise failures.deadline(prepared.call, "the stream was not at its end")
-            yield from items.end()
-        except UnreadableError as error:
-            raise unreadable(prepared.call, error, self.request_id) from error
-        except httpx.HTTPError as error:
-            raise failures.broken_stream(
-                error, prepared.call, late=deadline.over, request_id=self.request_id
-            ) from error
-        finally:
-            response.close()
-
 
 class _OverError(Exception):
     """The call's time is over while bytes still come or go."""
@@ -319,3 +302,21 @@ def _watched(chunks: Iterator[bytes], deadline: Deadline) -> Iterator[bytes]:
         if deadline.over:
             raise _OverError("the body was not sent")
         yield chunk
+
+
+def _read(response: httpx.Response, prepared: Prepared, deadline: Deadline) -> Generator[Any, None, None]:
+    """Yield the items. No method of the stream: it would hold on to the stream, which then could not be dropped."""
+    request_id = response.headers.get("x-request-id", "")
+    items = request.items_of(prepared, response.headers)
+    try:
+        for chunk in response.iter_bytes():
+            yield from items.feed(chunk)
+            if deadline.over:
+                raise failures.deadline(prepared.call, "the stream was not at its end")
+        yield from items.end()
+    except UnreadableError as error:
+        raise unreadable(prepared.call, error, request_id) from error
+    except httpx.HTTPError as error:
+        raise failures.broken_stream(error, prepared.call, late=deadline.over, request_id=request_id) from error
+    finally:
+        response.close()
