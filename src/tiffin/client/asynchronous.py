@@ -175,7 +175,10 @@ class AsyncHTTPClient:
         prepared = await self._prepare(name, positional, named)
         if prepared.method is not None and prepared.method.streams:
             deadline = Deadline(self._options.timeout_s, time.monotonic)
-            return AsyncStream(await self._repeat(prepared, deadline, _untouched), prepared, deadline)
+            response = await self._repeat(prepared, deadline, _untouched)
+            items = _read(response, prepared, deadline)
+            await anext(items)  # begun, so that a stream which nobody reads is closed when it is dropped
+            return AsyncStream(response, items)
         return request.value_of(prepared, await self._send(prepared), self._options)
 
     async def _send(self, prepared: Prepared) -> Answer:
@@ -273,10 +276,9 @@ class AsyncStream(AsyncIterator[Any]):
         request_id: under which the server's log knows the call.
     """
 
-    def __init__(self, response: httpx.Response, prepared: Prepared, deadline: Deadline) -> None:
+    def __init__(self, response: httpx.Response, items: AsyncGenerator[Any, None]) -> None:
         self.request_id: str = response.headers.get("x-request-id", "")
-        self._response = response
-        self._items = _read(response, prepared, deadline)
+        self._items = items
 
     async def __aenter__(self) -> Self:
         return self
@@ -297,7 +299,6 @@ class AsyncStream(AsyncIterator[Any]):
     async def close(self) -> None:
         """Stop reading; the server hears that nobody does any more."""
         await self._items.aclose()
-        await self._response.aclose()
 
 
 def _content(prepared: Prepared) -> bytes | AsyncIterator[bytes] | None:
@@ -329,11 +330,15 @@ async def _untouched(response: httpx.Response) -> httpx.Response:
 
 
 async def _read(response: httpx.Response, prepared: Prepared, deadline: Deadline) -> AsyncGenerator[Any, None]:
-    """Yield the items. No method of the stream: it would hold on to the stream, which then could not be dropped."""
+    """Yield None at once, then the items.
+
+    No method of the stream: it would hold on to the stream, which then could not be dropped.
+    """
     request_id = response.headers.get("x-request-id", "")
     items = request.items_of(prepared, response.headers)
     chunks = response.aiter_bytes()
     try:
+        yield None
         while True:
             try:
                 # For each piece alone: a limit around a `yield` would count the caller's time, in the caller's task.

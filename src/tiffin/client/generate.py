@@ -8,7 +8,7 @@ from __future__ import annotations
 import keyword
 from typing import Literal
 
-from tiffin.client.python_types import BUILTINS, PythonTypes, docstring
+from tiffin.client.python_types import BUILTINS, PythonTypes, docstring, quoted
 from tiffin.client.schema import MethodSchema, ParamSchema, ServiceSchema, kind_of
 from tiffin.version import VERSION
 
@@ -42,9 +42,10 @@ def generate(schema: ServiceSchema, source: str) -> str:
     Args:
         schema: of the service. source: where it came from, named in the file's head.
     """
-    service = "".join(part[:1].upper() + part[1:] for part in schema.service.replace("-", "_").split("_")) or "Service"
-    names = {f"{service}Client", f"Async{service}Client"}
-    types = PythonTypes(schema.definitions, _TAKEN | names)
+    words = "".join(char if char.isascii() and char.isalnum() else " " for char in schema.service).split()
+    service = "".join(word[:1].upper() + word[1:] for word in words)
+    service = service if service.isidentifier() else f"Service{service}"
+    types = PythonTypes(schema.definitions, _TAKEN | {f"{service}Client", f"Async{service}Client"})
     digest = schema.digest()
     classes = [
         _class(schema, types, f"{service}Client", "sync", digest),
@@ -113,8 +114,8 @@ def _method(method: MethodSchema, types: PythonTypes, python: str, flavour: Flav
     returns = result
     if method.streams:
         returns = f"{'AsyncIterator' if flavour == 'async' else 'Iterator'}[{result}]"
-    arguments = "{" + ", ".join(f'"{param.name}": {names[param.name]}' for param in params) + "}"
-    call = f'{"await " if flavour == "async" else ""}self._call("{method.name}", {arguments})'
+    arguments = "{" + ", ".join(f"{quoted(param.name)}: {names[param.name]}" for param in params) + "}"
+    call = f"{'await ' if flavour == 'async' else ''}self._call({quoted(method.name)}, {arguments})"
     doc = docstring(method.doc or f"Call {method.name}.", 8)
     return [
         *_signature(f"    {begin} {python}", shown, returns),
@@ -136,8 +137,8 @@ def _returned(call: str, returns: str) -> list[str]:
     if returns == "Any":
         return [f"        return {call}"]
     text = returns.replace("\\", "\\\\").replace("'", "\\'")
-    quoted = f"'{text}'" if '"' in text else f'"{text}"'
-    return [f"        return cast({quoted}, {call})"]
+    shown = f"'{text}'" if '"' in text else f'"{text}"'
+    return [f"        return cast({shown}, {call})"]
 
 
 def _relayed(call: str) -> list[str]:
@@ -164,7 +165,8 @@ def _result(method: MethodSchema, types: PythonTypes) -> str:
 
 def _free(name: str, used: set[str]) -> str:
     """Return a name that Python takes and that is not used yet, with underscores after it where needed."""
-    clean = "".join(char if char.isidentifier() or char.isdigit() else "_" for char in name)
+    # ASCII only: Python takes some letters for others, and two names would become one.
+    clean = "".join(char if char.isascii() and char.isalnum() else "_" for char in name)
     if not clean.isidentifier() or clean.startswith("_"):
         clean = f"call{clean}"
     while clean in used or keyword.iskeyword(clean):

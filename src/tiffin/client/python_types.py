@@ -114,7 +114,7 @@ class PythonTypes:
         required = schema.get("required", [])
         shown = {key: self.of(part, "out", f"{name}_{key}") for key, part in fields.items()}
         shown = {key: text if key in required else f"NotRequired[{text}]" for key, text in shown.items()}
-        doc = _doc(str(schema.get("description", "")) or f"The fields of {name}.", 4)
+        doc = docstring(str(schema.get("description", "")) or f"The fields of {name}.", 4)
         if all(key.isidentifier() and not keyword.iskeyword(key) and key not in BUILTINS for key in shown):
             lines = [f"class {name}(TypedDict):", doc, "", *(f"    {key}: {text}" for key, text in shown.items())]
         else:
@@ -141,10 +141,11 @@ def _literal(values: list[Any]) -> str:
     exact = [one for one in values if isinstance(one, str | int | bool) or one is None]
     if not exact or len(exact) != len(values):
         return "Any"
-    return f"Literal[{', '.join(map(_quoted, exact))}]"
+    return f"Literal[{', '.join(map(quoted, exact))}]"
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
+    """Return a text as a literal in double quotes, anything else as Python writes it."""
     if not isinstance(value, str):
         return repr(value)
     return '"' + value.encode("unicode_escape").decode().replace('"', '\\"') + '"'
@@ -160,16 +161,14 @@ def _union(parts: list[str]) -> str:
     return " | ".join(unique)
 
 
-def _doc(text: str, indent: int) -> str:
-    """Return a docstring's lines, whatever the text holds."""
+def docstring(text: str, indent: int) -> str:
+    """Return a docstring's lines, whatever the text holds: a server's words must not end it and go on as code."""
     space = " " * indent
-    clean = text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    clean = "".join(char if char.isprintable() or char == "\n" else " " for char in text).strip() or "..."
+    clean = clean.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     if clean.endswith('"'):
         clean = clean[:-1] + '\\"'
     lines = clean.splitlines()
     if len(lines) == 1:
         return f'{space}"""{clean}"""'
     return "\n".join([f'{space}"""{lines[0]}', *(f"{space}{line}".rstrip() for line in lines[1:]), f'{space}"""'])
-
-
-docstring = _doc
