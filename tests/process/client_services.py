@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,9 +29,6 @@ class Item:
 @tiffin.service
 class Shop:
     """Methods of every shape that a client meets."""
-
-    def __init__(self) -> None:
-        self.flaky = 0
 
     @tiffin.api(batchable=True)
     def predict(self, images: Image) -> Annotated[np.ndarray, tiffin.DType("float32"), tiffin.Shape(None, 2)]:
@@ -92,6 +90,20 @@ class Shop:
         return seconds
 
     @tiffin.api
+    async def wait(self, seconds: float, number: int) -> int:
+        """Wait without holding anything, and return the number."""
+        await asyncio.sleep(seconds)
+        return number
+
+    @tiffin.api(idempotent=False)
+    def die(self, path: str) -> int:
+        """Note that it ran, and kill the worker."""
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write("ran\n")
+        os.kill(os.getpid(), 9)
+        return 0
+
+    @tiffin.api
     def tokens(self, text: str) -> Iterator[str]:
         """Give the words one by one."""
         yield from text.split(" ")
@@ -122,8 +134,3 @@ class Shop:
                 time.sleep(0.01)
         finally:
             Path(path).write_text("closed")
-
-    @tiffin.api
-    def pid(self) -> int:
-        """Return the worker's process id."""
-        return os.getpid()

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--stream/--no-stream",
     default=True,
-    help="Print the items of a stream as they come, or all as one JSON list. [default: --stream]",
+    help="Print the items of a stream as they come; --no-stream: all as one JSON list.",
 )
 @click.option(
     "--timeout",

@@ -27,6 +27,7 @@ _STATUS = [
     (str(UsageError.exit_code), "the command line itself is wrong"),
     (str(SpecError.exit_code), "the service cannot be served as it is written"),
     (str(PlacementError.exit_code), "the devices that were asked for are not there or not free"),
+    ("64 to 75", "`tiffin call`: what went wrong, by the error's code; see the table of codes in service.md"),
     ("70", "the service's own module raised when it was imported"),
     (str(StartError.exit_code), "the machine refuses: a taken port, a missing file"),
     (str(ConfigError.exit_code), "a setting that does not exist or has a wrong value"),
