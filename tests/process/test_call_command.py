@@ -139,7 +139,7 @@ def test_on_a_terminal_json_is_laid_out_and_binary_is_not_shown(url):
 
 @pytest.fixture(scope="module")
 def stub(url, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("stub") / "shop_client.py"
+    path: Path = tmp_path_factory.mktemp("stub") / "shop_client.py"
     status, out, err = tiffin("client", "generate", url, "-o", path)
     assert (status, out) == (0, b""), err
     return path

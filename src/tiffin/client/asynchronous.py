@@ -225,7 +225,7 @@ class AsyncHTTPClient:
                     ),
                     stream=True,
                 )
-                if response.status_code == 200:
+                if response.is_success:
                     return await read(response)
                 answer = await _whole(response)
                 return failures.from_answer(response.status_code, answer.headers, answer.body, prepared.call)
@@ -322,7 +322,7 @@ async def _whole(response: httpx.Response) -> Answer:
             body += chunk
     finally:
         await response.aclose()
-    return Answer(body, response.headers.get("content-type", ""), dict(response.headers))
+    return Answer(body, response.headers.get("content-type", ""), dict(response.headers), response.status_code)
 
 
 async def _untouched(response: httpx.Response) -> httpx.Response:

@@ -17,6 +17,7 @@ from tiffin.client import tables
 from tiffin.client.schema import Json, array_of, holds, is_json, is_list, kind_of
 from tiffin.errors import Code, Error
 
+_TABLE = 2  # msgpack's extension of tables, an Arrow stream
 _REFERENCES = 16  # one after the other; a server's schema is not trusted to end
 
 Failed = Callable[[bytes], Error]
@@ -106,7 +107,7 @@ def decode(result: Result, content_type: str, body: bytearray, *, pictures: bool
             return _picture(body)
         if media.startswith("text/"):
             return body.decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Error, binascii.Error) as error:
+    except (msgspec.MsgspecError, RecursionError, Error, ValueError) as error:  # also of base64, UTF-8, pyarrow
         raise UnreadableError(f"it is not {media}: {error}") from error
     return bytes(body)
 
@@ -121,6 +122,8 @@ def _array(body: bytearray) -> Any:
 
 
 def _extension(code: int, data: memoryview) -> Any:
+    if code == _TABLE:
+        return tables.read_arrow(bytes(data))
     from tiffin.codecs.arrays import own_hook
 
     return own_hook(code, data)

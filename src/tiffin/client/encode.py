@@ -72,7 +72,7 @@ def best_answer(method: MethodSchema, definitions: Mapping[str, Json]) -> str:
         return exact if exact in gives else gives[0]
     if not any(media in gives for media in (JSON, TEXT, BYTES)):
         return "*/*"  # the method has one media type of its own
-    if tables.ARROW in gives and kind_of(method.returns)[0] == "table" and tables.arrow_is_there():
+    if tables.ARROW in gives and _is_rows(method.returns) and tables.arrow_is_there():
         return f"{tables.ARROW}, {JSON};q=0.5"
     if kind_of(method.returns)[0] in FILE_KINDS and gives[0] not in (JSON, FORM):
         return "*/*"  # the file itself, of its own media type
@@ -83,6 +83,11 @@ def best_answer(method: MethodSchema, definitions: Mapping[str, Json]) -> str:
     binary = holds(method.returns, definitions, "array") or holds(method.returns, definitions, "bytes")
     # In msgpack a time would come as a datetime, where the schema says text.
     return f"{MSGPACK}, {JSON};q=0.5" if binary and not holds(method.returns, definitions, "time") else JSON
+
+
+def _is_rows(schema: Json) -> bool:
+    """Say whether a table has columns of its own: a column alone would come as a table, too."""
+    return kind_of(schema)[0] == "table" and schema.get("items", schema).get("type") == "object"
 
 
 def _body(method: MethodSchema, arguments: Mapping[str, Any]) -> tuple[str, Sequence[Piece]]:

@@ -108,7 +108,15 @@ def from_transport(error: httpx.HTTPError, call: str, *, origin: str, idempotent
         error: the exception. call: what was asked for. origin: the server's address.
         idempotent: whether the method may run twice. late: the call's time is over.
     """
+    failure = _failure(error, call, origin, idempotent=idempotent, late=late)
+    failure.error.__cause__ = error
+    return failure
+
+
+def _failure(error: httpx.HTTPError, call: str, origin: str, *, idempotent: bool, late: bool) -> Failure:
     reason = str(error) or type(error).__name__
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+        return Failure(Error(f"{call}: it cannot be sent: {reason}", code=Code.INVALID_INPUT), Reached.ANSWERED)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
         if late:
             return Failure(deadline(call, "no connection could be made"), Reached.NOTHING_SENT)

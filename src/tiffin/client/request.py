@@ -72,11 +72,12 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A whole answer as it came: body, Content-Type, headers (lower-case names)."""
+    """A whole answer as it came: body, Content-Type, headers (lower-case names), HTTP status."""
 
     body: bytearray
     content_type: str
     headers: dict[str, str]
+    status: int = 200
 
     @property
     def request_id(self) -> str:
@@ -144,6 +145,12 @@ def make_options(
     every = {"user-agent": f"tiffin/{VERSION}", **{name.lower(): value for name, value in (headers or {}).items()}}
     if token:
         every["authorization"] = f"Bearer {token}"
+    for name, value in every.items():
+        if not (name and name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
+            # Not the value: it may be a secret.
+            raise UsageError(
+                f"header {name!r} cannot be sent", hint="names and values are printable ASCII, without line ends"
+            )
     return Options(timeout_s=timeout, headers=every, retry=RetryPolicy(retries=retries), pictures=pictures)
 
 
@@ -235,6 +242,8 @@ def value_of(prepared: Prepared, answer: Answer, options: Options) -> Any:
     Raises:
         Error: BAD_OUTPUT: the answer cannot be read.
     """
+    if answer.status == 204:
+        return None
     try:
         return decode(_result(prepared), answer.content_type, answer.body, pictures=options.pictures)
     except UnreadableError as error:

@@ -224,7 +224,7 @@ class SyncHTTPClient:
                 ),
                 stream=True,
             )
-            if response.status_code == 200:
+            if response.is_success:
                 return read(response, deadline)
             answer = self._whole(response, deadline)
             return failures.from_answer(response.status_code, answer.headers, answer.body, prepared.call)
@@ -252,7 +252,7 @@ class SyncHTTPClient:
                     raise _OverError("the answer was not complete")
         finally:
             response.close()
-        return Answer(body, response.headers.get("content-type", ""), dict(response.headers))
+        return Answer(body, response.headers.get("content-type", ""), dict(response.headers), response.status_code)
 
 
 class Stream(Iterator[Any]):

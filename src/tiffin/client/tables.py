@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import io
 import math
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -53,6 +53,10 @@ def _is_dict(value: Any) -> TypeGuard[dict[Any, Any]]:
     return isinstance(value, dict)
 
 
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
 def _plain(value: Any) -> Any:
     """Return a cell, or a row of them, as JSON says it."""
     if _is_dict(value):
@@ -87,16 +91,26 @@ def read_arrow(body: bytes | bytearray) -> Any:
     """Return an Arrow stream as a pandas DataFrame, as a pyarrow Table where pandas is not installed.
 
     Raises:
-        ImportError: pyarrow is not installed.
+        ValueError: it is none, or pyarrow is not installed.
     """
-    pa: Any = importlib.import_module("pyarrow")
-
+    try:
+        pa: Any = importlib.import_module("pyarrow")
+    except ImportError as error:
+        raise ValueError(
+            "a table came as an Arrow stream, and pyarrow is not installed: pip install pyarrow"
+        ) from error
     table = pa.ipc.open_stream(body).read_all()
     return table.to_pandas() if importlib.util.find_spec("pandas") else table
 
 
 def read_rows(found: Any) -> Any:
-    """Return JSON rows as a pandas DataFrame, as they are where pandas is not installed or they are no rows of a table."""
-    if isinstance(found, list) and importlib.util.find_spec("pandas"):
-        return importlib.import_module("pandas").DataFrame(found)
-    return cast("Any", found)
+    """Return JSON as pandas has it: rows or columns as a DataFrame, values as a Series; as it is where pandas is not installed.
+
+    A single row is an object of values and stays one.
+    """
+    if not importlib.util.find_spec("pandas"):
+        return found
+    pd: Any = importlib.import_module("pandas")
+    if _is_list(found):
+        return pd.DataFrame(found) if all(map(_is_dict, found)) else pd.Series(found)
+    return pd.DataFrame(found) if _is_dict(found) and all(map(_is_list, found.values())) else found

@@ -135,12 +135,20 @@ def test_tables_come_as_dataframes():
     pd = pytest.importorskip("pandas")
     rows = {"type": "array", "items": {}, "x-tiffin-type": "table"}
     assert read(rows, "application/json", b'[{"a":1},{"a":2}]').equals(pd.DataFrame({"a": [1, 2]}))
+    assert read(rows, "application/json", b'{"a":[1,2]}').equals(pd.DataFrame({"a": [1, 2]}))
+    assert read(rows, "application/json", b"[1.5,2]").equals(pd.Series([1.5, 2]))
+    assert read(rows, "application/json", b'{"a":1}') == {"a": 1}
     pa = pytest.importorskip("pyarrow")
     sink = io.BytesIO()
     table = pa.table({"a": [1, 2]})
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write(table)
-    assert read(rows, "application/vnd.apache.arrow.stream", sink.getvalue()).equals(pd.DataFrame({"a": [1, 2]}))
+    arrow = sink.getvalue()
+    assert read(rows, "application/vnd.apache.arrow.stream", arrow).equals(pd.DataFrame({"a": [1, 2]}))
+    packed = msgspec.msgpack.encode({"t": msgspec.msgpack.Ext(2, arrow)})
+    assert read({}, "application/msgpack", packed)["t"].equals(pd.DataFrame({"a": [1, 2]}))
+    with pytest.raises(UnreadableError):
+        read(rows, "application/vnd.apache.arrow.stream", arrow[:20])
 
 
 @pytest.mark.parametrize(

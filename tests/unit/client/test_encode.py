@@ -330,6 +330,10 @@ def test_a_dataframe_for_an_array_is_its_values():
         ({"returns": {"$ref": "#/definitions/Item"}}, "application/json"),
         ({"returns": {"type": "string"}, "gives": ["text/plain", "application/json"]}, "text/plain"),
         ({"returns": {"type": "string"}, "gives": ["image/png"]}, "*/*"),
+        (
+            {"returns": {"type": "array", "items": {"type": "number"}, "x-tiffin-type": "table"}, "gives": TABLE},
+            "application/json",
+        ),
         ({"returns": FILE, "gives": ["application/octet-stream", "application/json"]}, "*/*"),
         (
             {"returns": {"type": "array", "items": FILE}, "gives": ["multipart/form-data", "application/json"]},

@@ -89,6 +89,7 @@ def test_how_far_a_call_came_follows_from_what_broke():
     assert transport(httpx.ReadError("reset")) == ("UNAVAILABLE", Reached.SENT)
     assert transport(httpx.RemoteProtocolError("closed")) == ("UNAVAILABLE", Reached.SENT)
     assert transport(httpx.ReadError("reset"), idempotent=False) == ("MAYBE_EXECUTED", Reached.SENT)
+    assert transport(httpx.LocalProtocolError("bad header")) == ("INVALID_INPUT", Reached.ANSWERED)
     assert transport(httpx.ReadError("reset"), late=True) == ("DEADLINE", Reached.SENT)
 
 

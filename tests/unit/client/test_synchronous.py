@@ -36,6 +36,12 @@ def test_without_a_timeout_the_servers_counts():
     assert "tiffin-timeout-ms" not in server.requests[0].headers
 
 
+def test_a_method_may_answer_with_another_good_status():
+    created = httpx.Response(201, headers={"content-type": "application/json"}, content=b"9")
+    assert Server(created).client().pay(x=1) == 9
+    assert Server(httpx.Response(204)).client().pay(x=1) is None
+
+
 def test_a_large_body_is_sent_in_pieces_with_its_length_and_again_from_the_start():
     images = np.ones((100_000, 2), "float32")
     server = Server(failed(503, "OVERLOADED", retryable=True), ok([]))
@@ -281,7 +287,10 @@ def test_what_is_no_address_is_refused(url):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": float("nan")}, {"retries": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"headers": {"a": "b\r\nc"}}, {"token": "ключ"}, {"timeout": 0}, {"timeout": float("nan")}, {"retries": -1}],
+)
 def test_options_that_cannot_be_meant_are_refused(wrong):
     with pytest.raises(UsageError):
         tiffin.SyncHTTPClient("http://shop", schema=SHOP, **wrong)
