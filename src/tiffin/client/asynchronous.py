@@ -63,7 +63,7 @@ class AsyncHTTPClient:
         self._ready_s = server_ready_timeout
         self._schema = None if schema is None else read_given(schema)
         self._fetching: asyncio.Lock | None = None
-        self._http = httpx.AsyncClient(transport=transport)
+        self._http = httpx.AsyncClient(transport=transport, trust_env=request.by_proxy(self.url))
         self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def __aenter__(self) -> Self:

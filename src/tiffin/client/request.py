@@ -128,6 +128,12 @@ def base_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def by_proxy(base: str) -> bool:
+    """Say whether the environment's proxies are asked for an address: none of them can reach this machine's own."""
+    parts = urlsplit(base)
+    return parts.scheme == "https" or parts.hostname not in ("localhost", "127.0.0.1", "::1")
+
+
 def make_options(
     *, timeout: float | None, token: str, headers: Mapping[str, str] | None, retries: int, pictures: bool
 ) -> Options:

@@ -66,7 +66,7 @@ class SyncHTTPClient:
         )
         self._ready_s = server_ready_timeout
         self._schema = None if schema is None else read_given(schema)
-        self._http = httpx.Client(transport=transport)
+        self._http = httpx.Client(transport=transport, trust_env=request.by_proxy(self.url))
         self._sleep: Callable[[float], None] = time.sleep
 
     def __enter__(self) -> Self:
