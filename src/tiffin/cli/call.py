@@ -142,7 +142,8 @@ def _asked(method: MethodSchema, output: str) -> str:
     """Return what to ask for: what people can read, or an array's own format for a file named so."""
     if output.endswith(".npy") and "application/x-npy" in method.gives:
         return "application/x-npy"
-    return method.gives[0] if method.gives else "application/json"
+    # A form is no answer that a shell can take apart.
+    return next((media for media in method.gives if media != "multipart/form-data"), "application/json")
 
 
 def _print_items(client: SyncHTTPClient, method: MethodSchema, arguments: dict[str, Any], *, stream: bool) -> None:
