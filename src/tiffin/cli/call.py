@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from msgspec import UNSET
 
 from tiffin.errors import StartError, UsageError
 
@@ -54,8 +55,7 @@ if TYPE_CHECKING:
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    help="Longest wait in all. [default: 60]",
+    help="Longest wait in all. [default: the method's own deadline, or 60]",
 )
 @click.option(
     "--retries",
@@ -75,7 +75,7 @@ def command(
     output: str,
     accept: str,
     stream: bool,
-    timeout: float,
+    timeout: float | None,
     retries: int,
     headers: tuple[str, ...],
 ) -> None:
@@ -86,7 +86,9 @@ def command(
     from tiffin.cli.call_arguments import gather  # --help must not pay for it
     from tiffin.client.synchronous import SyncHTTPClient
 
-    with SyncHTTPClient(url, timeout=timeout, retries=retries, headers=dict(map(_header, headers))) as client:
+    with SyncHTTPClient(
+        url, timeout=UNSET if timeout is None else timeout, retries=retries, headers=dict(map(_header, headers))
+    ) as client:
         schema = client.schema
         if method is None:
             click.echo(listing(schema, client.url))

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
+from msgspec import UNSET, UnsetType
 
 from tiffin.client import failures, request
 from tiffin.client.arguments import bind
@@ -47,7 +48,7 @@ class AsyncHTTPClient:
         self,
         url: str,
         *,
-        timeout: float | None = request.TIMEOUT_S,
+        timeout: float | UnsetType | None = UNSET,
         token: str = "",
         headers: Mapping[str, str] | None = None,
         retries: int = 2,
@@ -174,7 +175,7 @@ class AsyncHTTPClient:
     async def _call(self, name: str, positional: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         prepared = await self._prepare(name, positional, named)
         if prepared.method is not None and prepared.method.streams:
-            deadline = Deadline(self._options.timeout_s, time.monotonic)
+            deadline = self._deadline(prepared)
             response = await self._repeat(prepared, deadline, _untouched)
             items = _read(response, prepared, deadline)
             await anext(items)  # begun, so that a stream which nobody reads is closed when it is dropped
@@ -182,7 +183,10 @@ class AsyncHTTPClient:
         return request.value_of(prepared, await self._send(prepared), self._options)
 
     async def _send(self, prepared: Prepared) -> Answer:
-        return await self._repeat(prepared, Deadline(self._options.timeout_s, time.monotonic), _whole)
+        return await self._repeat(prepared, self._deadline(prepared), _whole)
+
+    def _deadline(self, prepared: Prepared) -> Deadline:
+        return Deadline(request.timeout_of(self._options, prepared.method), time.monotonic)
 
     async def _repeat(
         self, prepared: Prepared, deadline: Deadline, read: Callable[[httpx.Response], Awaitable[_T]]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from tiffin.client.decode import Items, Result, UnreadableError, decode, unreadable
 from tiffin.client.encode import encode
@@ -30,7 +31,7 @@ _MAX_TIMEOUT_MS = 10**11 - 1  # what the header can say
 class ClientOptions(TypedDict, total=False):
     """What both clients take besides the address; see `SyncHTTPClient`."""
 
-    timeout: float | None
+    timeout: float | UnsetType | None
     token: str
     headers: Mapping[str, str] | None
     retries: int
@@ -40,12 +41,24 @@ class ClientOptions(TypedDict, total=False):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Attributes: timeout_s: of a call in all, None for the server's. headers: of every request. pictures: images as PIL images."""
+    """What a client's user chose.
 
-    timeout_s: float | None = TIMEOUT_S
+    Attributes:
+        timeout_s: of a call in all, None for no limit here, UNSET for the method's own deadline.
+        headers: of every request. retry: how persistent. pictures: images as PIL images.
+    """
+
+    timeout_s: float | UnsetType | None = UNSET
     headers: dict[str, str] = {}
     retry: RetryPolicy = RetryPolicy()
     pictures: bool = False
+
+
+def timeout_of(options: Options, method: MethodSchema | None) -> float | None:
+    """Return how long a call may take: what the user says, else the method's own deadline, else `TIMEOUT_S`."""
+    if options.timeout_s is not UNSET:
+        return options.timeout_s
+    return TIMEOUT_S if method is None or method.timeout_s is None else method.timeout_s
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -135,14 +148,14 @@ def by_proxy(base: str) -> bool:
 
 
 def make_options(
-    *, timeout: float | None, token: str, headers: Mapping[str, str] | None, retries: int, pictures: bool
+    *, timeout: float | UnsetType | None, token: str, headers: Mapping[str, str] | None, retries: int, pictures: bool
 ) -> Options:
     """Return the options as the clients' users say them.
 
     Raises:
         UsageError: a timeout that is not above 0, retries below 0.
     """
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and timeout is not UNSET and not timeout > 0:
         raise UsageError(
             f"timeout={timeout!r} leaves no time for a call", hint="seconds above 0, or None for the server's own limit"
         )

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
+from msgspec import UNSET, UnsetType
 
 from tiffin.client import failures, request
 from tiffin.client.arguments import bind, signature
@@ -35,7 +36,7 @@ class SyncHTTPClient:
 
     Args:
         url: address of the server, with its path prefix if it has one.
-        timeout: of a call in all, further attempts included; None leaves it to the server.
+        timeout: of a call in all, further attempts included; by default the method's own deadline, or 60; None for no limit here.
         token: goes as ``Authorization: Bearer …``. headers: go with every request.
         retries: further attempts where a failure is worth one; 0 for none.
         server_ready_timeout: wait so long for the server to become ready before the first call; None does not wait.
@@ -51,7 +52,7 @@ class SyncHTTPClient:
         self,
         url: str,
         *,
-        timeout: float | None = request.TIMEOUT_S,
+        timeout: float | UnsetType | None = UNSET,
         token: str = "",
         headers: Mapping[str, str] | None = None,
         retries: int = 2,
@@ -179,12 +180,15 @@ class SyncHTTPClient:
     def _call(self, method: MethodSchema, arguments: Mapping[str, Any]) -> Any:
         prepared = request.prepare(self.url, self.schema, method, arguments, self._options)
         if method.streams:
-            deadline = Deadline(self._options.timeout_s, time.monotonic)
+            deadline = self._deadline(prepared)
             return Stream(self._repeat(prepared, deadline, lambda response, _deadline: response), prepared, deadline)
         return request.value_of(prepared, self._send(prepared), self._options)
 
     def _send(self, prepared: Prepared) -> Answer:
-        return self._repeat(prepared, Deadline(self._options.timeout_s, time.monotonic), self._whole)
+        return self._repeat(prepared, self._deadline(prepared), self._whole)
+
+    def _deadline(self, prepared: Prepared) -> Deadline:
+        return Deadline(request.timeout_of(self._options, prepared.method), time.monotonic)
 
     def _repeat(self, prepared: Prepared, deadline: Deadline, read: Callable[[httpx.Response, Deadline], _T]) -> _T:
         """Send until an answer is good or a failure is final.

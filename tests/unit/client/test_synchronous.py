@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tiffin
-from tests.unit.client.shop import METHODS, SHOP, Server, failed, ok
+from tests.unit.client.shop import METHODS, SHOP, Server, failed, method, ok, schema
 from tiffin.errors import Error, UsageError
 
 BUSY: dict[str, Any] = {"retryable": True, "retry_after_s": 2.0}
@@ -28,6 +28,18 @@ def test_a_call_is_one_post_with_the_time_that_it_has():
     assert 4000 < int(request.headers["tiffin-timeout-ms"]) <= 5000
     assert (request.headers["authorization"], request.headers["x-who"]) == ("Bearer t", "me")
     assert request.headers["user-agent"].startswith("tiffin/")
+
+
+def test_the_time_of_a_call_is_the_users_word_or_the_methods_own_deadline_or_a_minute():
+    known = schema(method("slow", timeout_s=600), method("plain"))
+    for options, name, least, most in (
+        ({}, "slow", 590_000, 600_000),
+        ({}, "plain", 59_000, 60_000),
+        ({"timeout": 5}, "slow", 4_000, 5_000),
+    ):
+        server = Server(ok(1))
+        server.client(known=known, **options).call(name)
+        assert least < int(server.requests[0].headers["tiffin-timeout-ms"]) <= most
 
 
 def test_without_a_timeout_the_servers_counts():
