@@ -22,6 +22,8 @@ from tiffin.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
+    from tiffin.client.asynchronous import AsyncHTTPClient
+    from tiffin.client.synchronous import SyncHTTPClient
     from tiffin.frameworks import (
         catboost,
         keras,
@@ -39,7 +41,12 @@ if TYPE_CHECKING:
     from tiffin.server.inline import serve
     from tiffin.store import models
 
-_LATER = {"device": "tiffin.gpu.device", "serve": "tiffin.server.inline"}
+_LATER = {
+    "AsyncHTTPClient": "tiffin.client.asynchronous",
+    "SyncHTTPClient": "tiffin.client.synchronous",
+    "device": "tiffin.gpu.device",
+    "serve": "tiffin.server.inline",
+}
 # Of tiffin.frameworks; the libraries are imported by what is called there.
 _ROOMS = (
     "catboost",
@@ -56,6 +63,7 @@ _ROOMS = (
 )
 
 __all__ = [
+    "AsyncHTTPClient",
     "Columns",
     "ContentType",
     "Context",
@@ -63,6 +71,7 @@ __all__ = [
     "Error",
     "Failed",
     "Shape",
+    "SyncHTTPClient",
     "__version__",
     "api",
     "catboost",

@@ -112,6 +112,7 @@ class Error(TiffinError):
         details: JSON-able data for the client, for example the path of a wrong field.
         retryable: whether sending the same call again may help; by default what the code says.
         retry_after_s: seconds a client should wait before it tries again.
+        request_id: of the call that a server answered with this error; Tiffin's clients fill it in.
 
     Raises:
         ValueError: the code is neither a system code nor starts with ``app.``, or the status is out of range.
@@ -126,6 +127,7 @@ class Error(TiffinError):
         details: Any = None,
         retryable: bool | None = None,
         retry_after_s: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         known = code in Code.__members__
@@ -140,6 +142,7 @@ class Error(TiffinError):
         self.details = details
         self.retryable = facts.retryable if retryable is None else retryable
         self.retry_after_s = retry_after_s
+        self.request_id = request_id
 
 
 class Failed:

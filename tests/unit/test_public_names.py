@@ -10,6 +10,7 @@ import pytest
 import tiffin
 
 NAMES = [
+    "AsyncHTTPClient",
     "Columns",
     "ContentType",
     "Context",
@@ -17,6 +18,7 @@ NAMES = [
     "Error",
     "Failed",
     "Shape",
+    "SyncHTTPClient",
     "__version__",
     "api",
     "catboost",

@@ -29,7 +29,7 @@ REGISTRY_HOSTS = tuple(
     )
 )
 MACHINE_PATHS = ("/" + "work/", "/" + "root/", "/tmp/" + "brief", "/" + "home/")
-HEAVY = ("numpy", "torch", "pydantic", "grpc", "uvloop", "httptools", "rich", "pynvml", "asyncio")
+HEAVY = ("numpy", "torch", "pydantic", "grpc", "uvloop", "httptools", "rich", "pynvml", "asyncio", "httpx")
 
 
 def tracked() -> list[Path]:

@@ -37,6 +37,7 @@ _STATUS = [
     (str(SpecError.exit_code), "the service cannot be served as it is written; the model store refuses what was asked"),
     (str(NotFoundError.exit_code), "no such model, file or place in a registry"),
     (str(PlacementError.exit_code), "the devices that were asked for are not there or not free"),
+    ("64 to 75", "`tiffin call`: what went wrong, by the error's code; see the table of codes in service.md"),
     ("70", "the service's own module raised when it was imported"),
     (str(StartError.exit_code), "the machine refuses: a taken port, a missing file"),
     (str(DamagedError.exit_code), "content that is not what its digest says; a disk that is full or failing"),

@@ -19,6 +19,8 @@ from tiffin.version import VERSION
 COMMANDS = {
     "serve": "Serve a service over HTTP.",
     "models": "Save, find, inspect, exchange and convert trained models.",
+    "call": "Call a method of a served application.",
+    "client": "Make clients of a served application.",
     "gpus": "Show the GPUs, what they do now, and which workers sit where.",
     "doctor": "Find what keeps services from using the GPUs, and how to mend it.",
     "containers": "Start services in containers that see the GPUs.",

@@ -29,7 +29,10 @@ def say_exception(error: click.ClickException | UsageError | Error) -> int:
         say_problem(error.message, error.hint)
         return error.exit_code
     if isinstance(error, Error):
-        say_problem(f"{error.code}: {error.message}")
+        # A call that was refused says all in its message; one that failed has left more in the log.
+        logged = error.request_id and error.status >= 500
+        hint = f"the server's log may tell more under request {error.request_id}" if logged else ""
+        say_problem(f"{error.code}: {error.message}", hint)
         return FACTS[Code(error.code)].exit if error.code in Code.__members__ else _FAULT
     hint = ""
     if isinstance(error, click.UsageError):

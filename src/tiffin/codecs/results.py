@@ -333,7 +333,8 @@ def _msgpack_hook(value: Any) -> Any:
     return _plain(value) if serializer is None else serializer.to_python(value, by_alias=True)
 
 
-_json = msgspec.json.Encoder(enc_hook=_json_hook).encode
+encode_json = msgspec.json.Encoder(enc_hook=_json_hook).encode
+_json = encode_json
 
 encode_msgpack = msgspec.msgpack.Encoder(enc_hook=_msgpack_hook).encode
 

@@ -143,6 +143,7 @@ class Control(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """Go too (asyncio calls this)."""
+        self._transport = None  # links that close in the loop's last round still have something to tell
         self._loop.stop()
 
     def data_received(self, data: bytes) -> None:

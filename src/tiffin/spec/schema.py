@@ -181,6 +181,12 @@ def _with_refs(schema: Tree, moved: dict[str, str]) -> Any:
     return moved.get(schema, schema) if isinstance(schema, str) else schema
 
 
+def array_text(type: ArrayType) -> str:
+    """Return an array's element type and shape in words, as its schema's ``x-tiffin-type``: "array of float32 [*, 3]"."""
+    shape = "" if type.shape is None else f" [{', '.join('*' if size is None else str(size) for size in type.shape)}]"
+    return f"array{' of ' + type.dtype if type.dtype else ''}{shape}"
+
+
 def _array(type: ArrayType) -> Json:
     if type.dtype == "bool":
         element: str | list[str] = "boolean"
@@ -192,11 +198,15 @@ def _array(type: ArrayType) -> Json:
         element = "number" if type.dtype else ["number", "boolean"]
     if type.shape is None:
         kinds = element if isinstance(element, list) else [element]
-        return {"type": ["array", *kinds], "description": "Nested lists of any depth."}
+        return {
+            "type": ["array", *kinds],
+            "description": "Nested lists of any depth.",
+            "x-tiffin-type": array_text(type),
+        }
     shown: Json = {"type": element}
     for size in reversed(type.shape):
         shown = {"type": "array", "items": shown, **_set({"minItems": size, "maxItems": size})}
-    return shown
+    return {**shown, "x-tiffin-type": array_text(type)}
 
 
 def _table(type: TableType) -> Json:

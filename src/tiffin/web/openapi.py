@@ -16,7 +16,7 @@ from tiffin.codecs.media import gives, takes
 from tiffin.config.parts import TrafficConfig
 from tiffin.errors import FACTS, Code
 from tiffin.messages.link import Media
-from tiffin.spec.schema import json_schema
+from tiffin.spec.schema import array_text, json_schema
 from tiffin.spec.service import Application, MethodSpec, Param, ServiceSpec
 from tiffin.spec.types import ArrayType, BytesType, Type, one_row, table_of
 from tiffin.web.example import TooLargeError, example
@@ -98,7 +98,6 @@ def _client_type(method: MethodSpec, type: Type, *, batched: bool) -> Type:
 def _shown(type: Type, definitions: Json, ref: str) -> Json:
     shown = json_schema(type, definitions, ref)
     if isinstance(type, ArrayType):
-        shown = {**shown, "x-tiffin-type": _array_text(type)}
         if type.shape is None:
             shown["examples"] = [[True if type.dtype == "bool" else "text" if type.dtype.startswith("str") else 1]]
     elif isinstance(type, BytesType):
@@ -106,11 +105,6 @@ def _shown(type: Type, definitions: Json, ref: str) -> Json:
     elif table_of(type) is not None:
         shown = {**shown, "x-tiffin-type": "table"}
     return shown
-
-
-def _array_text(type: ArrayType) -> str:
-    shape = "" if type.shape is None else f" [{', '.join('*' if size is None else str(size) for size in type.shape)}]"
-    return f"array{' of ' + type.dtype if type.dtype else ''}{shape}"
 
 
 def _param_schema(method: MethodSpec, param: Param, definitions: Json, ref: str) -> Json:
@@ -257,7 +251,7 @@ def _npy(type: Type) -> Json:
         "schema": {
             "contentMediaType": "application/x-npy",
             "description": "numpy's .npy format, little-endian, without Python objects.",
-            "x-tiffin-type": _array_text(type if isinstance(type, ArrayType) else ArrayType()),
+            "x-tiffin-type": array_text(type if isinstance(type, ArrayType) else ArrayType()),
         }
     }
 

@@ -193,3 +193,14 @@ def test_help_imports_no_server():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)
     heavy = done.stderr.strip()
     assert heavy == "['msgspec']"  # what `import tiffin` itself needs
+
+
+def test_a_failed_call_names_its_request_and_a_refused_one_says_all_in_its_message(capsys):
+    failed = Error("it broke", code=Code.METHOD_FAILED, request_id="r-1")
+    assert say_exception(failed) == 70
+    assert capsys.readouterr().err.splitlines() == [
+        "error: METHOD_FAILED: it broke",
+        "hint: the server's log may tell more under request r-1",
+    ]
+    assert say_exception(Error("no", code=Code.INVALID_INPUT, request_id="r-2")) == 65
+    assert capsys.readouterr().err.splitlines() == ["error: INVALID_INPUT: no"]

@@ -1,0 +1,1 @@
+"""Client: calls of a served application over HTTP, its methods read from /schema.json; never imports the service or a worker."""
