@@ -16,7 +16,7 @@ class Embeddings:
 
     @tiffin.api(batchable=True, max_batch_size=64)
     def encode(self, texts: list[str]) -> np.ndarray:
-        vectors: np.ndarray = self.encoder.encode(texts, batch_size=len(texts), show_progress_bar=False)
+        vectors: np.ndarray = self.encoder.encode(texts, show_progress_bar=False)
         return vectors
 
     @tiffin.api
