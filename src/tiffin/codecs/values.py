@@ -21,6 +21,7 @@ from tiffin.codecs.fields import FAILURES, FieldReader, hooks, text, text_reader
 from tiffin.codecs.grammar import body_struct
 from tiffin.codecs.reasons import from_msgspec, invalid
 from tiffin.codecs.results import ResultCodec
+from tiffin.codecs.uploads import Incoming
 from tiffin.errors import Code, Error
 from tiffin.messages.link import Media
 from tiffin.spec.service import MethodSpec
@@ -103,11 +104,11 @@ class MethodCodec(ResultCodec):
 
     # -- one call ----------------------------------------------------------------------------------------------------------
 
-    def decode(self, media: int, body: Body) -> dict[str, Any]:
+    def decode(self, media: int, body: Body, incoming: Incoming | None = None) -> dict[str, Any]:  # noqa: ARG002
         """Return the arguments of one call, by name; those that the client left out are not there.
 
         Args:
-            media: number of the body's type. body: all of it; nothing of it is kept.
+            media: number of the body's type. body: all of it; nothing of it is kept. incoming: for methods with files.
 
         Raises:
             Error: INVALID_INPUT with path and reason.
@@ -147,11 +148,11 @@ class MethodCodec(ResultCodec):
 
     # -- calls of one batch ------------------------------------------------------------------------------------------------
 
-    def decode_batch(self, members: Sequence[tuple[int, Body]]) -> DecodedBatch:
+    def decode_batch(self, members: Sequence[tuple[int, Body] | tuple[int, Body, Incoming]]) -> DecodedBatch:
         """Return the joined arguments of the calls of a batchable method; a bad one is left out, with its error.
 
         Args:
-            members: media number and body of each call.
+            members: media number and body of each call, and what else is known of it where the method takes files.
         """
         if self._simple:
             batch = self._join_lists(members)
@@ -163,9 +164,9 @@ class MethodCodec(ResultCodec):
         counts: list[int] = []
         wanted: Any = None
         fresh = False
-        for index, (media, body) in enumerate(members):
+        for index, member in enumerate(members):
             try:
-                arguments = self.decode(media, body) if media == _JSON else self._other(media, body, views=True)
+                arguments = self._member(*member)
                 rows = self._rows(arguments)
                 key = self._key(arguments)
             except Error as error:
@@ -180,20 +181,24 @@ class MethodCodec(ResultCodec):
                 rest.append(index)
                 continue
             wanted = key
-            fresh = media == _JSON
+            fresh = member[0] == _JSON
             good.append(arguments)
             counts.append(rows)
         if len(good) == 1 and fresh:
             return DecodedBatch(good[0], counts, errors, rest)
         return DecodedBatch(self._joined(good), counts, errors, rest)
 
-    def _join_lists(self, members: Sequence[tuple[int, Body]]) -> DecodedBatch | None:
+    def _member(self, media: int, body: Body, incoming: Incoming | None = None) -> dict[str, Any]:
+        """Return the arguments of one call of a batch; arrays may be views on its body."""
+        return self.decode(media, body, incoming) if media == _JSON else self._other(media, body, views=True)
+
+    def _join_lists(self, members: Sequence[tuple[int, Body] | tuple[int, Body, Incoming]]) -> DecodedBatch | None:
         """Return the batch where all bodies are good JSON for one array, made at once; None where something is special."""
         decode, whole, single = self._json, self._whole, self.method.one_row
         rows: list[Any] = []
         counts: list[int] = []
         try:
-            for media, body in members:
+            for media, body, *_ in members:
                 if media != _JSON:
                     return None
                 value = decode(body) if whole else decode(body).p0

@@ -104,6 +104,23 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     window_bytes: Annotated[Count, doc("Bytes of a stream that may be under way to a slow reader.")] = 262_144
 
 
+class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files that clients send: parts of a form, images."""
+
+    max_parts: Annotated[Count, doc("Most parts of a multipart body.")] = 1_000
+    max_part_header_bytes: Annotated[Count, doc("Header lines of all parts of a multipart body together.")] = 65_536
+    max_field_bytes: Annotated[Count, doc("Largest part of a multipart body that is not a file.")] = 1_048_576
+    image_formats: Annotated[
+        tuple[Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"], ...],
+        doc("Image formats that are read; a parameter that names another one by its ContentType takes that one."),
+    ] = ("jpeg", "png", "webp")
+    max_pixels: Annotated[Count, doc("Most pixels of an image, width × height; larger ones are not decoded.")] = 89_478_485
+    max_frames: Annotated[Count, doc("Most frames of an image; further ones are not decoded.")] = 1
+    max_image_metadata_bytes: Annotated[
+        Count, doc("Most bytes of an image that are not pixels: EXIF, colour profiles, comments.")
+    ] = 4_194_304
+
+
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Logs, to stderr."""
 
@@ -121,4 +138,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     traffic: TrafficConfig = TrafficConfig()
     workers: WorkersConfig = WorkersConfig()
     link: LinkConfig = LinkConfig()
+    files: FilesConfig = FilesConfig()
     log: LogConfig = LogConfig()
