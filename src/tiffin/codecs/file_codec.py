@@ -12,8 +12,8 @@ import msgspec
 
 from tiffin.codecs.fields import FAILURES
 from tiffin.codecs.file_fields import FileField
-from tiffin.codecs.file_results import form_parts, lowered, single_file
-from tiffin.codecs.files import client_type, file_param, gives_files
+from tiffin.codecs.file_results import form_parts, lowered
+from tiffin.codecs.files import client_type, file_param, gives_files, single_file
 from tiffin.codecs.multipart import Part, read_parts, write_parts
 from tiffin.codecs.reasons import from_msgspec, invalid
 from tiffin.codecs.results import Encoded, encode_json
@@ -137,7 +137,7 @@ class FileCodec(MethodCodec):
                 if value is not None and (self._name or accept in (_BYTES, -1)):
                     return (value.data, _BYTES, self._name or value.media)
             elif value is not None and accept in (_MULTIPART, -1):
-                body, name = write_parts(form_parts(value))
+                body, name = write_parts(form_parts(value, encode_json))
                 return (body, _MULTIPART, name)
             return (encode_json(value), _JSON, "")
         except Error:

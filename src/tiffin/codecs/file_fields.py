@@ -123,5 +123,5 @@ def file_packed(taken: FileParam) -> Any:
 
 def _shaped(taken: FileParam, leaf: Any) -> Any:
     if taken.many:
-        leaf = list[leaf | None] if taken.item_null else list[leaf]  # type: ignore[valid-type]
+        leaf = list[leaf | None] if taken.item_null else list[leaf]
     return leaf | None if taken.null else leaf

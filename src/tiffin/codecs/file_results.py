@@ -7,33 +7,32 @@ image, and by nobody else.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import msgspec
 
 from tiffin.codecs.multipart import OutPart
 from tiffin.codecs.sniff import HEAD_BYTES, sniff, suffix
-from tiffin.spec.types import DictType, FileType, ListType, NullType, StructType, TupleType, Type, UnionType, walk
+from tiffin.spec.types import DictType, FileType, ListType, StructType, TupleType, Type, UnionType, walk
 
 OCTETS = "application/octet-stream"
 
 
-class OutFile(NamedTuple):
-    """A file to be sent. name: of a path that a method returned, "" for the others."""
+class OutFile:
+    """A file to be sent; not a tuple or record, which JSON would have a way of its own to write.
 
-    data: bytes
-    media: str
-    name: str = ""
+    Args:
+        data: all of it. media: its type. name: of a path that a method returned, "" for the others.
+    """
 
+    __slots__ = ("data", "media", "name")
 
-def single_file(kind: Type) -> FileType | None:
-    """Return the file that a result is as a whole (or None instead of it); None for other results."""
-    if isinstance(kind, UnionType):
-        others = [variant for variant in kind.variants if not isinstance(variant, NullType)]
-        kind = others[0] if len(others) == 1 else kind
-    return kind if isinstance(kind, FileType) else None
+    def __init__(self, data: bytes, media: str, name: str = "") -> None:
+        self.data = data
+        self.media = media
+        self.name = name
 
 
 def out_file(file: FileType, value: Any) -> OutFile:
@@ -46,7 +45,7 @@ def out_file(file: FileType, value: Any) -> OutFile:
         TypeError: it is none of these. OSError: the path cannot be read. ValueError: the image cannot be written so.
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        data = bytes(value)
+        data = bytes(cast("bytes", value))
         return OutFile(data, file.media or sniff(data[:HEAD_BYTES]) or OCTETS)
     if isinstance(value, PurePath):
         data = Path(value).read_bytes()
@@ -110,14 +109,12 @@ def _struct(kind: StructType, value: Any) -> Any:
     return list(found.values()) if kind.array_like else found
 
 
-def form_parts(value: Any) -> Iterator[OutPart]:
+def form_parts(value: Any, to_json: Callable[[Any], bytes]) -> Iterator[OutPart]:
     """Yield the parts of a form: one per key or index, one per file of a list; what is no file as text or JSON.
 
     Args:
-        value: what `lowered` returned.
+        value: what `lowered` returned. to_json: writes what is no file.
     """
-    from tiffin.codecs.results import encode_json  # results know of files, too
-
     for name, part in _fields(value):
         files = part if _all_files(part) else [part]
         for one in files:
@@ -126,20 +123,20 @@ def form_parts(value: Any) -> Iterator[OutPart]:
             elif isinstance(one, str):
                 yield OutPart(name, "", "text/plain; charset=utf-8", one.encode())
             else:
-                yield OutPart(name, "", "application/json", encode_json(one))
+                yield OutPart(name, "", "application/json", to_json(one))
 
 
 def _all_files(part: Any) -> bool:
-    return isinstance(part, list) and bool(part) and all(isinstance(one, OutFile) for one in cast("list[Any]", part))
+    return bool(part) and isinstance(part, list) and {type(one) for one in cast("Sequence[Any]", part)} == {OutFile}
 
 
 def _fields(value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return [(str(key), part) for key, part in cast("Mapping[Any, Any]", value).items()]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     if isinstance(value, msgspec.Struct):
         return [(field.encode_name, getattr(value, field.name)) for field in msgspec.structs.fields(value)]
     if isinstance(value, list | tuple):
-        return [(str(index), part) for index, part in enumerate(cast("list[Any]", value))]
+        return [(str(index), part) for index, part in enumerate(cast("Sequence[Any]", value))]
     raise TypeError(f"{type(value).__name__} has no fields that could be the parts of a form")

@@ -97,6 +97,14 @@ def gives_files(kind: Type) -> bool:
     return any(isinstance(part, FileType) for part in walk(kind))
 
 
+def single_file(kind: Type) -> FileType | None:
+    """Return the file that a result is as a whole (or None instead of it); None for other results."""
+    if isinstance(kind, UnionType):
+        others = [variant for variant in kind.variants if not isinstance(variant, NullType)]
+        kind = others[0] if len(others) == 1 else kind
+    return kind if isinstance(kind, FileType) else None
+
+
 def check_claim(file: FileType, claim: str, path: str) -> None:
     """Refuse a file for what its sender says that it is.
 

@@ -118,9 +118,7 @@ class _Reader:
     def _part_begin(self) -> None:
         self._begun += 1
         if self._begun > self._limits.max_parts:
-            raise Error(
-                f"more than {self._limits.max_parts} parts in one body (files.max_parts)", code=Code.TOO_LARGE
-            )
+            raise Error(f"more than {self._limits.max_parts} parts in one body (files.max_parts)", code=Code.TOO_LARGE)
         self._headers = {}
         self._start = -1
         self._end = 0

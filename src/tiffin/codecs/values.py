@@ -166,7 +166,7 @@ class MethodCodec(ResultCodec):
         fresh = False
         for index, member in enumerate(members):
             try:
-                arguments = self._member(*member)
+                arguments = self._member(member[0], member[1], member[2] if len(member) == 3 else None)
                 rows = self._rows(arguments)
                 key = self._key(arguments)
             except Error as error:

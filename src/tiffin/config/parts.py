@@ -114,7 +114,9 @@ class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         tuple[Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"], ...],
         doc("Image formats that are read; a parameter that names another one by its ContentType takes that one."),
     ] = ("jpeg", "png", "webp")
-    max_pixels: Annotated[Count, doc("Most pixels of an image, width × height; larger ones are not decoded.")] = 89_478_485
+    max_pixels: Annotated[Count, doc("Most pixels of an image, width × height; larger ones are not decoded.")] = (
+        89_478_485
+    )
     max_frames: Annotated[Count, doc("Most frames of an image; further ones are not decoded.")] = 1
     max_image_metadata_bytes: Annotated[
         Count, doc("Most bytes of an image that are not pixels: EXIF, colour profiles, comments.")

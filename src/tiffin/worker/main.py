@@ -15,6 +15,7 @@ import time
 import traceback
 from types import FrameType
 
+from tiffin.codecs.uploads import sweep
 from tiffin.errors import UsageError
 from tiffin.frameworks.memory import Limits
 from tiffin.link.ends import WorkerEnd
@@ -43,7 +44,9 @@ def main() -> int:
         service = load_service(setup.target, setup.app_dir)
         limits = Limits(setup.memory)
         limits.apply()  # where the module has imported a framework; one that is first imported in __init__ is met below
-        hosted = host(service, worker.session, digest=setup.digest)
+        hosted = host(service, worker.session, digest=setup.digest, files=setup.files)
+        if any(method.files for method in hosted.methods):
+            sweep()
         limits.apply()
         worker.prepare(hosted)
     except OtherSpec as error:
