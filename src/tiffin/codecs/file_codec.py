@@ -13,7 +13,7 @@ import msgspec
 from tiffin.codecs.fields import FAILURES
 from tiffin.codecs.file_fields import FileField
 from tiffin.codecs.file_results import form_parts, lowered
-from tiffin.codecs.files import client_type, file_param, gives_files, single_file
+from tiffin.codecs.files import client_type, file_param, gives_files, is_text, single_file
 from tiffin.codecs.multipart import Part, read_parts, write_parts
 from tiffin.codecs.reasons import from_msgspec, invalid
 from tiffin.codecs.results import Encoded, encode_json
@@ -23,7 +23,7 @@ from tiffin.config.parts import FilesConfig
 from tiffin.errors import Code, Error
 from tiffin.messages.link import Media
 from tiffin.spec.service import MethodSpec
-from tiffin.spec.types import BytesType, ListType, LiteralType, NullType, StrType, Type, UnionType, one_row, walk
+from tiffin.spec.types import BytesType, ListType, Type, one_row, walk
 
 _MULTIPART, _BYTES, _JSON, _MSGPACK = Media.MULTIPART, Media.BYTES, Media.JSON, Media.MSGPACK
 
@@ -47,7 +47,7 @@ class FileCodec(MethodCodec):
                 plain = any(isinstance(part, BytesType) for part in walk(kind))
                 self._files[param.name] = FileField(param.name, path, taken, limits, plain=plain)
         others = tuple(param for param in method.params if param.name not in self._files)
-        self._texts = {param.name for param in others if _is_text(client_type(method, param))}
+        self._texts = {param.name for param in others if is_text(client_type(method, param))}
         self._known = {param.name for param in others}
         self._required = {param.name for param in method.params if param.required}
         self._rest: MethodCodec | None = None
@@ -155,12 +155,3 @@ class FileCodec(MethodCodec):
             if self._single is not None and item is not None:
                 item = item.data
         return super().encode_item(item, media)
-
-
-def _is_text(kind: Type) -> bool:
-    """Say whether a field is its own text in a form: a str, or one of some texts."""
-    if isinstance(kind, UnionType):
-        return all(isinstance(variant, NullType) or _is_text(variant) for variant in kind.variants)
-    if isinstance(kind, LiteralType):
-        return all(isinstance(value, str) for value in kind.values)
-    return isinstance(kind, StrType)

@@ -13,7 +13,18 @@ from tiffin.codecs.reasons import invalid
 from tiffin.codecs.sniff import HEAD_BYTES, bare, matches, provable, sniff
 from tiffin.errors import Code, Error
 from tiffin.spec.service import MethodSpec, Param
-from tiffin.spec.types import BytesType, FileType, ListType, NullType, Type, UnionType, one_row, walk
+from tiffin.spec.types import (
+    BytesType,
+    FileType,
+    ListType,
+    LiteralType,
+    NullType,
+    StrType,
+    Type,
+    UnionType,
+    one_row,
+    walk,
+)
 
 Body = bytes | bytearray | memoryview
 _URL = ("http://", "https://", "ftp://", "s3://", "gs://", "file://")
@@ -174,3 +185,12 @@ def refuse_url(text: str, path: str) -> None:
     """
     if text[:8].lower().startswith(_URL):
         raise invalid(path, "expected a file, got a URL: URL inputs are off; send the file itself")
+
+
+def is_text(kind: Type) -> bool:
+    """Say whether a field is its own text in a form: a str, or one of some texts."""
+    if isinstance(kind, UnionType):
+        return all(isinstance(variant, NullType) or is_text(variant) for variant in kind.variants)
+    if isinstance(kind, LiteralType):
+        return all(isinstance(value, str) for value in kind.values)
+    return isinstance(kind, StrType)
