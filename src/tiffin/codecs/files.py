@@ -148,7 +148,7 @@ def check_file(file: FileType, data: Body, size: int, claim: str, path: str) -> 
     Raises:
         Error: INVALID_INPUT, with the path.
     """
-    if not size:
+    if not size and (file.media or file.form == "image"):
         raise invalid(path, "the file is empty")
     if file.min_length is not None and size < file.min_length:
         raise invalid(path, f"expected a file of {file.min_length} bytes at least, got {size}")

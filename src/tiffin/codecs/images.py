@@ -24,9 +24,14 @@ _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "ima
 _MAX_SEGMENTS = 1_000  # pieces of metadata
 _CHUNK_BYTES = 1_024  # a PNG whose pieces are smaller than this on average is made to keep a reader busy
 _NO_SIZE = frozenset((0x01, *range(0xD0, 0xD9)))  # JPEG markers without a length
-_JPEG_MODES = ("L", "RGB", "CMYK")
-_WEBP_MODES = ("RGB", "RGBA")
-_PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
+_MODES = {
+    "JPEG": ("L", "RGB", "CMYK"),
+    "PNG": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
+    "WEBP": ("RGB", "RGBA"),
+    "GIF": ("1", "L", "P", "RGB", "RGBA"),
+    "BMP": ("1", "L", "P", "RGB", "RGBA"),
+    "TIFF": ("1", "L", "LA", "I;16", "F", "P", "RGB", "RGBA", "CMYK"),
+}  # what each format holds
 
 
 class ImageReader:
@@ -129,8 +134,8 @@ def write_image(image: Any, media: str, where: str) -> tuple[bytes, str]:
         raise TypeError(f"{where} is {type(image).__name__}, not a PIL.Image.Image")
     name = bare(media) or "image/png"
     kind = _FORMATS[name]
-    modes = {"JPEG": _JPEG_MODES, "WEBP": _WEBP_MODES, "PNG": _PNG_MODES}.get(kind)
-    if modes is not None and image.mode not in modes:
+    modes = _MODES[kind]
+    if image.mode not in modes:
         image = image.convert("RGBA" if image.has_transparency_data and "RGBA" in modes else "RGB")
     buffer = io.BytesIO()
     # PNG's default effort takes several times as long for a few percent fewer bytes.

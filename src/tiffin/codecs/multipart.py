@@ -214,7 +214,9 @@ def write_parts(parts: Iterable[OutPart]) -> tuple[bytes, str]:
 
 
 def _quoted(name: str) -> str:
-    return _line(name).replace("\\", "\\\\").replace('"', "%22")
+    if "\\" in name:
+        raise ValueError(f"{name[:80]!r} cannot be the name of a part: no two readers agree on what a backslash is")
+    return _line(name).replace('"', "%22")
 
 
 def _line(text: str) -> str:

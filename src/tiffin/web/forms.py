@@ -37,7 +37,8 @@ def answer_names(returns: Type, numbers: list[int]) -> list[str]:
 
 def raw_schema(media: str) -> Json:
     """Return the schema of a body that is one file."""
-    return {"type": "string", "format": "binary", **({} if media == _OCTETS else {"contentMediaType": media})}
+    shown = {"type": "string", "format": "binary", "x-tiffin-type": "image" if media.startswith("image/") else "file"}
+    return shown if media == _OCTETS else {**shown, "contentMediaType": media}
 
 
 def form(method: MethodSpec, schema_of: Callable[[Param], Json]) -> Json:
