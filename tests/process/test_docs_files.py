@@ -4,19 +4,24 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
+import PIL.Image
 import pytest
 
 import tiffin
 from tests.process.test_docs_page import browser, one, send, status, text, until  # noqa: F401  browser is a fixture
 from tiffin import ContentType
 
-pil = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 RED, BLUE = (200, 30, 30), (30, 60, 200)
+
+
+class Halves(TypedDict):
+    left: PIL.Image.Image
+    notes: str
+    sound: Annotated[bytes, ContentType("audio/wav")]
 
 
 @tiffin.service
@@ -24,17 +29,17 @@ class Pictures:
     """Turns pictures."""
 
     @tiffin.api
-    def mirror(self, image: pil.Image, times: int = 1) -> pil.Image:
+    def mirror(self, image: PIL.Image.Image, times: int = 1) -> PIL.Image.Image:
         """Mirror an image, left to right."""
-        return image.transpose(pil.Transpose.FLIP_LEFT_RIGHT) if times % 2 else image
+        return image.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if times % 2 else image
 
     @tiffin.api
-    def describe(self, image: pil.Image, note: str) -> dict[str, object]:
+    def describe(self, image: PIL.Image.Image, note: str) -> dict[str, object]:
         """Say what an image is."""
         return {"size": list(image.size), "note": note}
 
     @tiffin.api
-    def halves(self, images: list[pil.Image]) -> "Halves":
+    def halves(self, images: list[PIL.Image.Image]) -> Halves:
         """Cut images in two."""
         width, height = images[0].size
         return {
@@ -44,15 +49,10 @@ class Pictures:
         }
 
 
-Halves = __import__("typing").TypedDict(
-    "Halves", {"left": pil.Image, "notes": str, "sound": Annotated[bytes, ContentType("audio/wav")]}
-)
-
-
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory):
     """A picture that is red on its left and blue on its right."""
-    image = pil.new("RGB", (60, 40), RED)
+    image = PIL.Image.new("RGB", (60, 40), RED)
     image.paste(BLUE, (30, 0, 60, 40))
     path = tmp_path_factory.mktemp("pictures") / "red and blue.png"
     image.save(path)
@@ -149,4 +149,4 @@ def test_a_file_that_is_no_picture_is_refused_by_the_server_and_not_shown(page, 
 
 
 def test_the_pictures_of_the_tests_are_what_they_seem(picture):
-    assert pil.open(io.BytesIO(picture.read_bytes())).getpixel((5, 5)) == RED
+    assert PIL.Image.open(io.BytesIO(picture.read_bytes())).getpixel((5, 5)) == RED

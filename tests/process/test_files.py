@@ -1,5 +1,6 @@
 """Files through a whole server: sent as clients send them, gone when the call has ended, however it ended."""
 
+import asyncio
 import http.client
 import io
 import os
@@ -78,15 +79,14 @@ class Files:
 
     @tiffin.api
     async def slow(self, doc: Path) -> str:
-        import asyncio
-
+        text = await asyncio.to_thread(doc.read_text)
         Gate.entered.release()
-        await asyncio.sleep(20 if doc.read_text() == "wait" else 0)
-        return doc.read_text()
+        await asyncio.sleep(20 if text == "wait" else 0)
+        return text
 
     @tiffin.api
     async def events(self, doc: Path) -> AsyncIterator[str]:
-        yield doc.read_text()
+        yield await asyncio.to_thread(doc.read_text)
 
 
 @pytest.fixture(scope="module")

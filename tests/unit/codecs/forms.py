@@ -32,7 +32,7 @@ def picture(width: int = 12, height: int = 8, kind: str = "PNG", mode: str = "RG
     image = PIL.Image.new("L", (width, height))
     image.putdata([(x * 7 + y * 13) % 256 for y in range(height) for x in range(width)])
     buffer = io.BytesIO()
-    image.convert(mode).save(buffer, kind, **options)  # type: ignore[arg-type]
+    image.convert(mode).save(buffer, kind, **options)
     return buffer.getvalue()
 
 

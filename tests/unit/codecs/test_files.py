@@ -1,4 +1,4 @@
-"""File parameters and results through the codec of a method: every way in, every way out, and what a client hears of a wrong one."""
+"""File parameters and results through the codec of a method: every way in and out, and what a client hears of a wrong one."""
 
 import base64
 import dataclasses
@@ -109,7 +109,7 @@ def test_annotations(annotation: Any, found: Any) -> None:
     "annotation", [dict[str, Image], tuple[Image, Image], Image | str, Image | Path, list[list[Image]], set[Path]]
 )
 def test_files_where_nobody_can_send_them_are_refused(annotation: Any) -> None:
-    with pytest.raises(SpecError, match="parameter 'x' of S.m: .*: a file"):
+    with pytest.raises(SpecError, match=r"parameter 'x' of S\.m: .*: a file"):
         type_of(annotation, "parameter 'x' of S.m")
 
 
@@ -121,7 +121,7 @@ def test_results_that_nobody_can_write_are_refused(annotation: Any) -> None:
         raise NotImplementedError
 
     method.__annotations__["return"] = annotation
-    with pytest.raises(SpecError, match="result of Svc.method"):
+    with pytest.raises(SpecError, match=r"result of Svc\.method"):
         spec(method)
 
 

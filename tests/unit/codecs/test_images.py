@@ -97,7 +97,7 @@ def test_s_dec_01_a_png_of_900_million_pixels_is_not_decoded() -> None:
     assert len(data) < 1_000_000
     started = time.process_time()
     assert "pixels (files.max_pixels)" in refused(data).replace(",", "").replace("more than 89478485 ", "")
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5
 
 
 def test_s_dec_01_pixels_are_counted_before_they_are_decoded() -> None:
@@ -129,7 +129,7 @@ def test_s_dec_01_a_gif_of_100_000_frames() -> None:
     started = time.process_time()
     assert "more than 1 frames" in refused(head + frame * 100_000 + b"\x3b", "image/gif")
     assert "got image/gif" in refused(head + frame * 100_000 + b"\x3b")
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_s_dec_01_exif_of_60_megabytes() -> None:
     started = time.process_time()
     assert "of metadata" in refused(data[:2] + segment(0xE1, exif) * 920 + data[2:])
     assert "of metadata" in refused(png(8, 8, chunk(b"eXIf", b"x" * 60_000_000)))
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_s_dec_01_exif_of_60_megabytes() -> None:
 def test_s_dec_01_millions_of_little_pieces(data: bytes) -> None:
     started = time.process_time()
     assert "of metadata" in refused(data)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 10
 
 
 def test_s_dec_01_a_colour_profile_that_grows() -> None:
