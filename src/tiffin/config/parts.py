@@ -15,6 +15,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]  # a year: no timer takes "inf"
 Delay = Annotated[float, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1)]
+ImageFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
 
 
 def doc(text: str) -> Meta:
@@ -111,7 +112,7 @@ class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_part_header_bytes: Annotated[Count, doc("Header lines of all parts of a multipart body together.")] = 65_536
     max_field_bytes: Annotated[Count, doc("Largest part of a multipart body that is not a file.")] = 1_048_576
     image_formats: Annotated[
-        tuple[Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"], ...],
+        tuple[ImageFormat, ...],
         doc("Image formats that are read; a parameter that names another one by its ContentType takes that one."),
     ] = ("jpeg", "png", "webp")
     max_pixels: Annotated[Count, doc("Most pixels of an image, width × height; larger ones are not decoded.")] = (
