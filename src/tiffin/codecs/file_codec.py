@@ -5,7 +5,10 @@ Owns the choice of how a body with files is read and an answer with files is wri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,13 +21,15 @@ from tiffin.codecs.multipart import Part, read_parts, write_parts
 from tiffin.codecs.reasons import from_msgspec, invalid
 from tiffin.codecs.results import Encoded, encode_json
 from tiffin.codecs.uploads import Incoming
-from tiffin.codecs.values import Body, MethodCodec
+from tiffin.codecs.values import Body, Member, MethodCodec
 from tiffin.config.parts import FilesConfig
 from tiffin.errors import Code, Error
 from tiffin.messages.link import Media
 from tiffin.spec.service import MethodSpec
 from tiffin.spec.types import BytesType, ListType, Type, one_row, walk
 
+_PARALLEL_BYTES = 65_536  # smaller batches are decoded sooner than threads are woken
+_MOST_THREADS = 8
 _MULTIPART, _BYTES, _JSON, _MSGPACK = Media.MULTIPART, Media.BYTES, Media.JSON, Media.MSGPACK
 
 
@@ -38,6 +43,7 @@ class FileCodec(MethodCodec):
     def __init__(self, method: MethodSpec, function: Callable[..., Any], limits: FilesConfig) -> None:
         super().__init__(method, function)
         self._limits = limits
+        self._pool: ThreadPoolExecutor | None = None
         self._files: dict[str, FileField] = {}
         for param in method.params:
             kind = client_type(method, param)
@@ -81,8 +87,17 @@ class FileCodec(MethodCodec):
                 arguments[name] = field.decoded(arguments[name], incoming.uploads)
         return arguments
 
-    def _member(self, media: int, body: Body, incoming: Incoming | None = None) -> dict[str, Any]:
-        return super()._member(media, body) if incoming is None else self.decode(media, body, incoming)
+    def _reader(self, members: Sequence[Member]) -> Callable[[int], dict[str, Any]]:
+        """Return what gives the arguments of one call of a batch; large ones are decoded at once, on all cores that we have."""
+        calls = [partial(self.decode, *member) for member in members]
+        if len(members) < 2 or sum([len(member[1]) for member in members]) < _PARALLEL_BYTES:
+            return lambda index: calls[index]()
+        if self._pool is None:
+            cores = len(os.sched_getaffinity(0))
+            self._pool = ThreadPoolExecutor(min(cores, _MOST_THREADS), thread_name_prefix="tiffin-files")
+        futures = [self._pool.submit(call) for call in calls]  # Pillow decodes without holding the interpreter
+        wait(futures)  # all of them: nobody may be writing a file when the run is over
+        return lambda index: futures[index].result()
 
     def _form(self, body: Body, incoming: Incoming) -> dict[str, Any]:
         """Return the arguments of a form."""

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,9 +54,10 @@ class Incoming(NamedTuple):
 class Uploads:
     """See the module. The directory is made with the first file."""
 
-    __slots__ = ("_count", "_fd", "_folder")
+    __slots__ = ("_count", "_fd", "_folder", "_lock")
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # the files of a batch are written by several threads
         self._folder: Path | None = None
         self._fd = -1
         self._count = 0
@@ -70,10 +72,11 @@ class Uploads:
             Error: UNAVAILABLE: the disk does not take it.
         """
         try:
-            if self._folder is None:
-                self._make()
-            path = Upload(f"{self._folder}/{self._count}{suffix(media)}")
-            self._count += 1
+            with self._lock:
+                if self._folder is None:
+                    self._make()
+                path = Upload(f"{self._folder}/{self._count}{suffix(media)}")
+                self._count += 1
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 view = memoryview(data)

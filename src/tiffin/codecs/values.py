@@ -29,6 +29,7 @@ from tiffin.spec.service import MethodSpec
 __all__ = ["DecodedBatch", "MethodCodec", "copies"]
 
 Body = bytes | bytearray | memoryview
+Member = tuple[int, Body] | tuple[int, Body, Incoming]
 _JSON, _NPY, _MSGPACK, _TEXT, _BYTES = Media.JSON, Media.NPY, Media.MSGPACK, Media.TEXT, Media.BYTES
 
 
@@ -148,7 +149,7 @@ class MethodCodec(ResultCodec):
 
     # -- calls of one batch ------------------------------------------------------------------------------------------------
 
-    def decode_batch(self, members: Sequence[tuple[int, Body] | tuple[int, Body, Incoming]]) -> DecodedBatch:
+    def decode_batch(self, members: Sequence[Member]) -> DecodedBatch:
         """Return the joined arguments of the calls of a batchable method; a bad one is left out, with its error.
 
         Args:
@@ -164,9 +165,10 @@ class MethodCodec(ResultCodec):
         counts: list[int] = []
         wanted: Any = None
         fresh = False
+        read = self._reader(members)
         for index, member in enumerate(members):
             try:
-                arguments = self._member(member[0], member[1], member[2] if len(member) == 3 else None)
+                arguments = read(index)
                 rows = self._rows(arguments)
                 key = self._key(arguments)
             except Error as error:
@@ -188,11 +190,16 @@ class MethodCodec(ResultCodec):
             return DecodedBatch(good[0], counts, errors, rest)
         return DecodedBatch(self._joined(good), counts, errors, rest)
 
-    def _member(self, media: int, body: Body, incoming: Incoming | None = None) -> dict[str, Any]:
-        """Return the arguments of one call of a batch; arrays may be views on its body."""
-        return self.decode(media, body, incoming) if media == _JSON else self._other(media, body, views=True)
+    def _reader(self, members: Sequence[Member]) -> Callable[[int], dict[str, Any]]:
+        """Return what gives the arguments of one call of a batch, by its index; arrays may be views on its body."""
 
-    def _join_lists(self, members: Sequence[tuple[int, Body] | tuple[int, Body, Incoming]]) -> DecodedBatch | None:
+        def read(index: int) -> dict[str, Any]:
+            media, body = members[index][:2]
+            return self.decode(media, body) if media == _JSON else self._other(media, body, views=True)
+
+        return read
+
+    def _join_lists(self, members: Sequence[Member]) -> DecodedBatch | None:
         """Return the batch where all bodies are good JSON for one array, made at once; None where something is special."""
         decode, whole, single = self._json, self._whole, self.method.one_row
         rows: list[Any] = []

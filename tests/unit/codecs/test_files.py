@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -366,6 +367,16 @@ def test_a_bad_image_does_not_spoil_its_mates(uploads: Uploads) -> None:
     assert sorted(batch.errors) == [1, 3]
     assert {str(error.code) for error in batch.errors.values()} == {"INVALID_INPUT"}
     assert batch.counts == [1, 1, 1]
+
+
+def test_large_batches_are_decoded_at_once_and_in_order(uploads: Uploads) -> None:
+    bodies = [os.urandom(20_000) for _ in range(24)]
+    forms = [form(part("docs", body, "x"), part("notes", b'["n"]')) for body in bodies]
+    forms[7] = form(part("docs", b"x" * 20_000, "x"))
+    members = [(MULTIPART, body, Incoming(kind, uploads)) for kind, body in forms]
+    batch = codec(Rows.files, batchable=True).decode_batch(members)
+    assert list(batch.errors) == [7]
+    assert [path.read_bytes() for path in batch.arguments["docs"]] == bodies[:7] + bodies[8:]
 
 
 def test_calls_with_several_rows(uploads: Uploads) -> None:
