@@ -244,7 +244,10 @@ class Connection(asyncio.Protocol):
             body = b""
         listener = self._listener
         keep = exchange.keep_alive and (not listener.stopping or self._more())
-        transport.write(whole_head(exchange, status, listener.date_line, media, size, keep=keep) + body)
+        head = whole_head(exchange, status, listener.date_line, media, size, keep=keep)
+        transport.write(head + body) if size < 1_048_576 else transport.writelines(
+            (head, body)
+        )  # a copy would block
         self._finish(exchange, keep)
 
     def start_stream(self, exchange: Exchange, status: int, media: bytes) -> None:
