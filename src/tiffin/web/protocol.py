@@ -90,11 +90,12 @@ class Connection(asyncio.Protocol):
                     self._refuse(Code.INVALID_INPUT, "the chunked body is nearly all framing")
                     return
                 self._head_bytes += len(data)
-            if len(data) + self._round > _LARGE_BYTES and self._transport is not None:
+            self._round += len(data)
+            if self._round >= _LARGE_BYTES and self._transport is not None:
                 # Let the others have the loop: libuv would read on from a client as fast as this one for tens of milliseconds.
                 self._transport.pause_reading()
                 asyncio.get_running_loop().call_soon(self._go_on)
-            self._round = (self._round + len(data)) % _LARGE_BYTES
+                self._round = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
