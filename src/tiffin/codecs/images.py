@@ -82,19 +82,23 @@ class ImageReader:
 
     def _open(self, name: str, file: Any, path: str) -> Image.Image:
         limits = self._limits
+        if name == "image/webp":  # Pillow makes room for all pixels when it opens one
+            self._check_pixels(*_webp_size(bytes(file.read(30))), path)
+            file.seek(0)
         try:
             image = Image.open(file, formats=[_FORMATS[name]])
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise invalid(path, f"the image has more than {limits.max_pixels} pixels (files.max_pixels)") from error
-        width, height = image.size
-        if width * height > limits.max_pixels:
-            raise invalid(
-                path, f"the image has {width} × {height} pixels, more than {limits.max_pixels} (files.max_pixels)"
-            )
+        self._check_pixels(*image.size, path)
         if image.format != "MPO" and self._more_frames(image, limits.max_frames):
             raise invalid(path, f"the image has more than {limits.max_frames} frames (files.max_frames)")
         image.load()
         return image
+
+    def _check_pixels(self, width: int, height: int, path: str) -> None:
+        most = self._limits.max_pixels
+        if width * height > most:
+            raise invalid(path, f"the image has {width} × {height} pixels, more than {most} (files.max_pixels)")
 
     @staticmethod
     def _more_frames(image: Any, most: int) -> bool:
@@ -212,6 +216,20 @@ def _jpeg_metadata(view: memoryview, most: int) -> bool:
         if at > most or pieces > _MAX_SEGMENTS:
             return False
     return True  # it ends here: Pillow will say so
+
+
+def _webp_size(head: bytes) -> tuple[int, int]:
+    """Return width and height that the first 30 bytes of a WebP tell, 0 and 0 where they tell none."""
+    kind = head[12:16]
+    if len(head) < 30:
+        return 0, 0
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", head, 26)
+    return width & 0x3FFF, height & 0x3FFF
 
 
 def _png_metadata(view: memoryview, most: int) -> bool:

@@ -157,7 +157,7 @@ def _locked(folder: str) -> int | None:
 
 
 def _remove(folder: Path) -> None:
-    def complain(_function: object, path: str, error: object) -> None:
-        _log.warning("an upload could not be removed: %s: %s", path, error)
-
-    shutil.rmtree(folder, onerror=complain)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:  # the call is answered all the same; the next worker tries again
+        _log.warning("an upload could not be removed: %s", error)

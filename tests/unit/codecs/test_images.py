@@ -106,6 +106,17 @@ def test_s_dec_01_pixels_are_counted_before_they_are_decoded() -> None:
     assert read(data, max_pixels=10_000).size == (100, 100)
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\x00\x00" + b"x" * 20}])
+def test_s_dec_01_a_webp_is_measured_before_pillow_makes_room_for_it(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture(30, 20, "WEBP", **options)
+    monkeypatch.delattr(PIL.Image, "open")
+    assert refused(data, max_pixels=599) == "the image has 30 × 20 pixels, more than 599 (files.max_pixels)"
+    monkeypatch.undo()
+    assert read(data, max_pixels=600).size == (30, 20)
+
+
 def frames(count: int, kind: str) -> bytes:
     images = [PIL.Image.new("RGB", (8, 8), (number * 60 % 256, 255 - number * 40 % 256, 0)) for number in range(count)]
     buffer = io.BytesIO()
