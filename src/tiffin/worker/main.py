@@ -25,7 +25,7 @@ from tiffin.service.load import load_service, user_place, user_traceback
 from tiffin.worker.health import leave_process
 from tiffin.worker.load import OtherSpec, host
 from tiffin.worker.loop import Worker
-from tiffin.worker.process import freeze_memory, settle
+from tiffin.worker.process import freeze_memory, keep_freed_memory, settle
 from tiffin.worker.setup import EXIT_LOAD_FAILED, EXIT_OTHER_SPEC, WorkerSetup, read_setup
 
 
@@ -47,6 +47,7 @@ def main() -> int:
         hosted = host(service, worker.session, digest=setup.digest, files=setup.files)
         if any(method.files for method in hosted.methods):
             sweep()
+            keep_freed_memory()
         limits.apply()
         worker.prepare(hosted)
     except OtherSpec as error:
