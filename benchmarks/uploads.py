@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from benchmarks import envs, load, measure, serving
 _BOUNDARY = "photograph"
 _TYPE = f"multipart/form-data; boundary={_BOUNDARY}"
 _PEERS = envs.HERE / "peers"
+_QUIET_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def check(server: serving.Server, body: bytes, right: list[float]) -> None:
 def measured(server: serving.Server, body: Path, connections: int, seconds: float) -> dict[str, float]:
     """Send load and give the figures."""
     url = f"http://127.0.0.1:{server.port}/predict"
+    time.sleep(_QUIET_S)  # what the load before has left in the server's queue is no part of it
     before = measure.cpu_s(server.pid)
     figures = load.run(load.Load(url, body, connections, seconds, content_type=_TYPE, binary=True))
     cpu_s = measure.cpu_s(server.pid) - before

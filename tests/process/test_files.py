@@ -328,7 +328,8 @@ def test_the_front_loads_no_pillow(tmp_path: Path) -> None:
 def test_a_worker_keeps_the_memory_that_images_free_for_the_next_ones(tmp_path: Path) -> None:
     (tmp_path / "pictures.py").write_text(
         "import os, PIL.Image, tiffin\n@tiffin.service\nclass P:\n    @tiffin.api\n"
-        "    def pid(self, image: PIL.Image.Image) -> int:\n        image.convert('RGB').resize((64, 64))\n        return os.getpid()\n"
+        "    def pid(self, image: PIL.Image.Image) -> int:\n        image.convert('RGB').resize((64, 64))\n"
+        "        return os.getpid()\n"
     )
     data = picture(1024, 768, "JPEG")
     with TestServer("pictures:P", app_dir=tmp_path) as server:

@@ -147,14 +147,9 @@ def write_image(image: Any, media: str, where: str) -> tuple[bytes, str]:
     return buffer.getvalue(), name
 
 
-def writable(media: str) -> bool:
-    """Say whether images can be written as a media type."""
-    return bare(media) in _FORMATS
-
-
-def is_image(value: Any) -> bool:
-    """Say whether a value is an image."""
-    return isinstance(value, Image.Image)
+def served(media: str) -> bool:
+    """Say whether images of a media type, or of one that a pattern names, can be read and written."""
+    return any(matches(name, media) for name in _FORMATS)
 
 
 class _View(io.RawIOBase):

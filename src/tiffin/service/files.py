@@ -52,6 +52,7 @@ def check_files(found: Type, where: str, pydantic: str, *, result: bool) -> None
         SpecError: says why.
     """
     for part in walk(found):
+        _check_format(part, where)
         variants = part.variants if isinstance(part, UnionType) else ()
         others = [variant for variant in variants if not isinstance(variant, NullType)]
         if len(others) > 1 and any(isinstance(variant, FileType) for variant in others):
@@ -85,12 +86,16 @@ def result_media(found: Type, media: str, where: str) -> str:
             raise SpecError(
                 f"{where}: {part.media!r} is a pattern; a result has one media type", hint="for example image/png"
             )
-        if part.form == "image":
-            from tiffin.codecs.images import writable  # the user's annotation names Pillow: it is loaded already
-
-            if not writable(part.media):
-                raise SpecError(
-                    f"{where}: an image cannot be written as {part.media!r}",
-                    hint="image/png, image/jpeg, image/webp, image/gif, image/bmp or image/tiff",
-                )
     return "" if gives_files(found) and single_file(found) is None else media
+
+
+def _check_format(part: Type, where: str) -> None:
+    """Refuse images of a format that is neither read nor written."""
+    if isinstance(part, FileType) and part.form == "image" and part.media:
+        from tiffin.codecs.images import served  # the user's annotation names Pillow: it is loaded already
+
+        if not served(part.media):
+            raise SpecError(
+                f"{where}: images of type {part.media!r} are not served",
+                hint="image/png, image/jpeg, image/webp, image/gif, image/bmp, image/tiff, or a pattern such as image/*",
+            )

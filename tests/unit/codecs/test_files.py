@@ -114,6 +114,11 @@ def test_files_where_nobody_can_send_them_are_refused(annotation: Any) -> None:
         type_of(annotation, "parameter 'x' of S.m")
 
 
+def test_images_of_a_format_that_is_not_read_are_refused() -> None:
+    with pytest.raises(SpecError, match="images of type 'image/svg"):
+        type_of(Annotated[Image, ContentType("image/svg+xml")], "x")
+
+
 @pytest.mark.parametrize(
     "annotation", [Annotated[Image, ContentType("image/*")], Annotated[Image, ContentType("image/svg+xml")]]
 )
