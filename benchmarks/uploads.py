@@ -111,7 +111,9 @@ def measured(server: serving.Server, body: Path, connections: int, seconds: floa
     }
 
 
-def probe(body: Path, raw: bytes, right: list[float], connections: int, seconds: float, folder: Path) -> dict[str, float]:
+def probe(
+    body: Path, raw: bytes, right: list[float], connections: int, seconds: float, folder: Path
+) -> dict[str, float]:
     """Run Tiffin once more with the probe in its front, and give what that saw."""
     report = folder / "loop.json"
     port = serving.free_port()
@@ -155,10 +157,18 @@ def main() -> None:
                     for count in counts:
                         found = measured(server, body, count, given.seconds)
                         samples.setdefault(peer.name, {}).setdefault(str(count), []).append(found)
-                        print(number + 1, peer.name, count, {key: round(value, 2) for key, value in found.items()}, file=sys.stderr)
+                        print(
+                            number + 1,
+                            peer.name,
+                            count,
+                            {key: round(value, 2) for key, value in found.items()},
+                            file=sys.stderr,
+                        )
         loop = probe(body, raw, right, max(counts), given.seconds, folder)
     print(f"photograph {len(photo)} bytes, {given.rounds} rounds of {given.seconds:g} s, median (worst round)")
-    print("| server | connections | calls/s | p50 ms | p99 ms | CPU ms per call | errors |\n|---|---|---|---|---|---|---|")
+    print(
+        "| server | connections | calls/s | p50 ms | p99 ms | CPU ms per call | errors |\n|---|---|---|---|---|---|---|"
+    )
     for peer in PEERS:
         for count in counts:
             rounds = samples[peer.name][str(count)]
@@ -171,7 +181,13 @@ def main() -> None:
     print("front's event loop:", json.dumps(loop))
     if given.out:
         versions = {name: envs.versions(name) for name in dict.fromkeys(peer.environment for peer in PEERS)}
-        content = {"machine": measure.machine(), "photo_bytes": len(photo), "samples": samples, "loop": loop, "versions": versions}
+        content = {
+            "machine": measure.machine(),
+            "photo_bytes": len(photo),
+            "samples": samples,
+            "loop": loop,
+            "versions": versions,
+        }
         given.out.write_text(json.dumps(content, indent=1))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -88,7 +88,10 @@ class FileCodec(MethodCodec):
         return arguments
 
     def _reader(self, members: Sequence[Member]) -> Callable[[int], dict[str, Any]]:
-        """Return what gives the arguments of one call of a batch; large ones are decoded at once, on all cores that we have."""
+        """Return what gives the arguments of one call of a batch; large ones are decoded at once, on all cores that we have.
+
+        Whoever joins them asks for each: nothing is written any more when the run ends.
+        """
         calls = [partial(self.decode, *member) for member in members]
         if len(members) < 2 or sum([len(member[1]) for member in members]) < _PARALLEL_BYTES:
             return lambda index: calls[index]()
@@ -96,7 +99,6 @@ class FileCodec(MethodCodec):
             cores = len(os.sched_getaffinity(0))
             self._pool = ThreadPoolExecutor(min(cores, _MOST_THREADS), thread_name_prefix="tiffin-files")
         futures = [self._pool.submit(call) for call in calls]  # Pillow decodes without holding the interpreter
-        wait(futures)  # all of them: nobody may be writing a file when the run is over
         return lambda index: futures[index].result()
 
     def _form(self, body: Body, incoming: Incoming) -> dict[str, Any]:
