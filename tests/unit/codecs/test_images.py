@@ -4,6 +4,7 @@ import io
 import struct
 import time
 import zlib
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -108,7 +109,7 @@ def test_s_dec_01_pixels_are_counted_before_they_are_decoded() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\x00\x00" + b"x" * 20}])
 def test_s_dec_01_a_webp_is_measured_before_pillow_makes_room_for_it(
-    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture(30, 20, "WEBP", **options)
     monkeypatch.delattr(PIL.Image, "open")
