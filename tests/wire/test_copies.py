@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 from typing import Annotated
@@ -57,8 +58,12 @@ def receive(arena: Arena, path: str, body: bytes) -> Call:
     connection = Connection(Listener(HttpConfig(), LinkConfig(), app, arena, lambda: 0.0))
     connection.connection_made(Wire())
     request = post(path, body, "Content-Type: application/x-npy\r\n")
-    for at in range(0, len(request), 65_536):
-        connection.data_received(request[at : at + 65_536])
+
+    async def feed() -> None:
+        for at in range(0, len(request), 65_536):
+            connection.data_received(request[at : at + 65_536])
+
+    asyncio.run(feed())
     (call,) = calls
     assert isinstance(call, Call) and isinstance(call.body, Slot)
     return call

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Ext
 
+from tiffin.codecs.form_check import FormCheck
 from tiffin.codecs.grammar import body_struct, front_type, rows_type
 from tiffin.codecs.npy import check_type, read_ext, read_head
 from tiffin.codecs.reasons import from_msgspec, invalid
@@ -35,7 +36,7 @@ class Checker:
         method: whose bodies are checked.
     """
 
-    __slots__ = ("_array", "_counts", "_empty", "_json", "_large", "_msgpack", "_path", "_rows")
+    __slots__ = ("_array", "_counts", "_empty", "_form", "_json", "_large", "_msgpack", "_path", "_rows")
 
     def __init__(self, method: MethodSpec) -> None:
         params = method.params
@@ -64,6 +65,7 @@ class Checker:
         if len(self._counts) == 1:
             self._rows = self._counts[0].rows
         self._array = _client_array(method)
+        self._form = FormCheck(method)
 
     def check(self, media: int, body: Body) -> int:
         """Check a body other than `.npy`.
@@ -115,6 +117,10 @@ class Checker:
         if not self._counts:
             return 1
         return self._counts[0].of_shape(found.shape)
+
+    def check_file(self, media: int, body: Body, content_type: str) -> int:
+        """Check a form, or a body that is a file; see `FormCheck`."""
+        return self._form.check(media, body, content_type)
 
     def _equal_rows(self, value: Any) -> int:
         first = self._counts[0]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from msgspec import Raw
 
+from tiffin.codecs.file_fields import file_json, file_packed
+from tiffin.codecs.files import file_param
 from tiffin.codecs.reasons import from_msgspec, from_pydantic, invalid, join
 from tiffin.errors import Error
 from tiffin.spec.service import MethodSpec, Param
@@ -20,6 +22,7 @@ from tiffin.spec.types import (
     AnyType,
     ArrayType,
     DictType,
+    FileType,
     ListType,
     NullType,
     StructType,
@@ -99,10 +102,13 @@ class FieldReader:
             annotation = _item(annotation)
         if annotation is inspect.Parameter.empty:
             annotation = list[Any] if param.batched and not method.one_row else Any
+        taken = file_param(kind) if any(isinstance(part, FileType) for part in walk(kind)) else None
         if isinstance(kind, ArrayType):
             self._by_numpy(kind, param.type)
         elif (table := table_of(kind)) is not None:
             self._by_table(table, param.type, optional=table is not kind)
+        elif taken is not None:  # `file_codec` makes files of it
+            self.json, self.packed = file_json(taken), file_packed(taken)
         elif by_pydantic(kind):
             self._by_pydantic(annotation)
         else:

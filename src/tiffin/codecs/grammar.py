@@ -20,6 +20,7 @@ from tiffin.spec.types import (
     BytesType,
     DictType,
     Field,
+    FileType,
     FloatType,
     IntType,
     ListType,
@@ -59,6 +60,8 @@ def front_type(type: Type) -> Any:
             return bounded(float, **_bounds(type))
         case StrType():
             return bounded(str, min_length=type.min_length, max_length=type.max_length, pattern=type.pattern)
+        case FileType():
+            return bounded(str, max_length=None if type.max_length is None else _base64_length(type.max_length))
         case BytesType():
             return bounded(bytes, min_length=type.min_length, max_length=type.max_length)
         case LiteralType():
@@ -71,6 +74,11 @@ def front_type(type: Type) -> Any:
             return _union(type)
         case _:
             return _container(type)
+
+
+def _base64_length(size: int) -> int:
+    """Return the most characters that so many bytes have in base64."""
+    return (size + 2) // 3 * 4
 
 
 def bounded(base: Any, **bounds: Any) -> Any:

@@ -1,17 +1,20 @@
 """Content-Type and Accept headers → media numbers, by what a method takes and gives.
 
 Owns the negotiation; never reads a body. A body without a Content-Type is taken as the method's own kind (JSON for most); a form
-or text/plain is never taken as JSON, because browsers send those across sites without asking first.
+or text/plain is never taken as JSON, because browsers send those across sites without asking first. A form is taken where a method
+takes files; that it comes from another site is looked at by the endpoint.
 """
 
 from __future__ import annotations
 
+from tiffin.codecs.files import check_claim, gives_files, raw_file, single_file, takes_files
+from tiffin.codecs.sniff import matches
 from tiffin.errors import Code, Error
 from tiffin.messages.link import Media
 from tiffin.spec.service import MethodSpec
-from tiffin.spec.types import AnyType, ArrayType, BytesType, StrType, Type, table_of
+from tiffin.spec.types import AnyType, ArrayType, BytesType, ListType, StrType, Type, table_of
 
-JSON, NPY, MSGPACK, TEXT, BYTES, SSE, NDJSON = range(7)
+JSON, NPY, MSGPACK, TEXT, BYTES, SSE, NDJSON, MULTIPART = range(8)
 ARROW, CSV, PARQUET = 8, 9, 10
 _TABLES = (JSON, CSV, PARQUET, ARROW, MSGPACK)
 _OWN = -1
@@ -30,6 +33,7 @@ _BODIES = {
     "application/vnd.apache.parquet": PARQUET,
     "application/x-parquet": PARQUET,
     "application/vnd.apache.arrow.stream": ARROW,
+    "multipart/form-data": MULTIPART,
 }
 _ANSWERS = {**_BODIES, "text/event-stream": SSE, "application/x-ndjson": NDJSON, "application/jsonl": NDJSON}
 
@@ -37,6 +41,10 @@ _ANSWERS = {**_BODIES, "text/event-stream": SSE, "application/x-ndjson": NDJSON,
 def takes(method: MethodSpec) -> tuple[int, ...]:
     """Return the media numbers that bodies of a method may have, the one without a header first."""
     params = method.params
+    if takes_files(method):
+        if raw_file(method) is None:
+            return (JSON, MULTIPART, MSGPACK)
+        return (BYTES, MULTIPART, JSON, MSGPACK) if method.whole_body else (JSON, BYTES, MULTIPART, MSGPACK)
     if len(params) == 1:
         kind = params[0].type
         if method.whole_body and not method.batchable:
@@ -54,6 +62,14 @@ def takes(method: MethodSpec) -> tuple[int, ...]:
 def gives(method: MethodSpec) -> tuple[int, ...]:
     """Return the media numbers that answers of a method may have, its own choice first (-1: by the value)."""
     returns: Type = method.returns
+    if method.batchable and method.one_row and isinstance(returns, ListType) and gives_files(returns):
+        returns = returns.item
+    if gives_files(returns):
+        one = single_file(returns)
+        if not method.streams:
+            return (MULTIPART, JSON, MSGPACK) if one is None else (BYTES, JSON, MSGPACK)
+        if one is not None and one.form == "bytes":
+            return (BYTES, SSE, NDJSON, MSGPACK)
     if method.streams:
         if isinstance(returns, StrType):
             return (TEXT, SSE, NDJSON, MSGPACK)
@@ -98,7 +114,10 @@ def body_media(content_type: bytes, method: MethodSpec) -> int:
     media = JSON if name.startswith("application/") and name.endswith("+json") else _BODIES.get(name, _OWN)
     if media in known:
         return media
-    if known[0] == BYTES and media != TEXT and not name.startswith("multipart/"):
+    if BYTES in known and media != TEXT and not name.startswith("multipart/"):
+        raw = raw_file(method)
+        if raw is not None:
+            check_claim(raw.file, name, "" if method.whole_body else method.params[0].name)
         return BYTES  # a method that takes raw bytes takes image/png, audio/wav, … as they are
     raise Error(
         f"content type {name[:80]!r} is not supported: send {_names(known)}",
@@ -126,7 +145,7 @@ def accept_media(accept: bytes, method: MethodSpec) -> int:
     for part in accept.decode("latin-1").lower().split(",", 32)[:32]:
         name, *parameters = part.split(";")
         quality = _quality(parameters)
-        found = _asked(name.strip(), known)
+        found = _asked(name.strip(), known) or _as_file(name.strip(), known, method)
         if quality == 0.0 and "*" not in name:
             refused.update(found)
         elif quality > best_quality:
@@ -151,6 +170,18 @@ def _asked(name: str, known: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(number for number in known if number != _OWN and Media.NAMES[number].startswith(name[:-1]))
     number = _ANSWERS.get(name, _OWN)
     return (number,) if number != _OWN and number in known else ()
+
+
+def _as_file(name: str, known: tuple[int, ...], method: MethodSpec) -> tuple[int, ...]:
+    """Return BYTES where an answer is a file of a type that one range of an Accept header names, or of one not known before."""
+    if BYTES not in known or name in _ANSWERS or "/" not in name:
+        return ()
+    returns = method.returns.item if method.one_row and isinstance(method.returns, ListType) else method.returns
+    one = single_file(returns)
+    if one is None:
+        return ()
+    media = one.media or ("image/png" if one.form == "image" else "")
+    return (BYTES,) if not media or matches(media, name) else ()
 
 
 def _quality(parameters: list[str]) -> float:

@@ -17,6 +17,7 @@ from typing import Any, TypeGuard, cast
 import msgspec
 from msgspec import Raw
 
+from tiffin.codecs.file_results import OutFile, image_file, of_pillow
 from tiffin.codecs.npy import NAMES, write_head
 from tiffin.codecs.table_results import cut, is_table, json_value, row_count, table_body, table_extension
 from tiffin.errors import Code, Error, Failed
@@ -82,6 +83,9 @@ class ResultCodec:
             return (value.encode(), _TEXT, self._name)
         if _is_bytes(value) and (own or accept in (_BYTES, _TEXT)):
             return (bytes(value), _BYTES, self._name)
+        if own and not self._name and of_pillow(value):
+            file = image_file(value)
+            return (file.data, _BYTES, file.media)
         if accept == _MSGPACK and not self._name:
             return (encode_msgpack(value), _MSGPACK, "")
         if accept == _NPY and not self._name and hasattr(value, "__array__"):
@@ -299,6 +303,8 @@ def _plain(value: Any) -> Any:
     """
     if is_table(value):
         return json_value(value)
+    if isinstance(value, OutFile):
+        return value.data
     value = on_host(value)
     if hasattr(value, "tolist"):  # numpy, torch, pandas' series, jax
         return value.tolist()
@@ -310,6 +316,8 @@ def _plain(value: Any) -> Any:
         return list(cast("Any", value))
     if isinstance(value, PurePath):
         return str(value)
+    if of_pillow(value):
+        return image_file(value).data
     if hasattr(value, "__pydantic_serializer__"):
         return value.__pydantic_serializer__.to_python(value, mode="json", by_alias=True)
     raise TypeError(

@@ -21,6 +21,7 @@ from tiffin.codecs.fields import FAILURES, FieldReader, hooks, text, text_reader
 from tiffin.codecs.grammar import body_struct
 from tiffin.codecs.reasons import from_msgspec, invalid
 from tiffin.codecs.results import ResultCodec
+from tiffin.codecs.uploads import Incoming
 from tiffin.errors import Code, Error
 from tiffin.messages.link import Media
 from tiffin.spec.service import MethodSpec
@@ -28,6 +29,7 @@ from tiffin.spec.service import MethodSpec
 __all__ = ["DecodedBatch", "MethodCodec", "copies"]
 
 Body = bytes | bytearray | memoryview
+Member = tuple[int, Body] | tuple[int, Body, Incoming]
 _JSON, _NPY, _MSGPACK, _TEXT, _BYTES = Media.JSON, Media.NPY, Media.MSGPACK, Media.TEXT, Media.BYTES
 _TABLES = (Media.CSV, Media.PARQUET, Media.ARROW)
 
@@ -107,11 +109,18 @@ class MethodCodec(ResultCodec):
 
     # -- one call ----------------------------------------------------------------------------------------------------------
 
-    def decode(self, media: int, body: Body, *, rows: bool = False) -> dict[str, Any]:
+    def decode(
+        self,
+        media: int,
+        body: Body,
+        incoming: Incoming | None = None,  # noqa: ARG002
+        *,
+        rows: bool = False,
+    ) -> dict[str, Any]:
         """Return the arguments of one call, by name; those that the client left out are not there.
 
         Args:
-            media: number of the body's type. body: all of it; nothing of it is kept.
+            media: number of the body's type. body: all of it; nothing of it is kept. incoming: for methods with files.
             rows: arrays and tables as they are joined with others' rows.
 
         Raises:
@@ -155,11 +164,11 @@ class MethodCodec(ResultCodec):
 
     # -- calls of one batch ------------------------------------------------------------------------------------------------
 
-    def decode_batch(self, members: Sequence[tuple[int, Body]]) -> DecodedBatch:
+    def decode_batch(self, members: Sequence[Member]) -> DecodedBatch:
         """Return the joined arguments of the calls of a batchable method; a bad one is left out, with its error.
 
         Args:
-            members: media number and body of each call.
+            members: media number and body of each call, and what else is known of it where the method takes files.
         """
         if self._simple:
             batch = self._join_lists(members)
@@ -171,9 +180,10 @@ class MethodCodec(ResultCodec):
         counts: list[int] = []
         wanted: Any = None
         fresh = False
-        for index, (media, body) in enumerate(members):
+        read = self._reader(members)
+        for index, member in enumerate(members):
             try:
-                arguments = self.decode(media, body, rows=True)
+                arguments = read(index)
                 rows = self._rows(arguments)
                 key = self._key(arguments)
             except Error as error:
@@ -192,20 +202,29 @@ class MethodCodec(ResultCodec):
                 rest += range(index, len(members))
                 break
             wanted = key
-            fresh = media == _JSON and not self._tables
+            fresh = member[0] == _JSON and not self._tables
             good.append(arguments)
             counts.append(rows)
         if len(good) == 1 and fresh:
             return DecodedBatch(good[0], counts, errors, rest)
         return DecodedBatch(self._joined(good), counts, errors, rest)
 
-    def _join_lists(self, members: Sequence[tuple[int, Body]]) -> DecodedBatch | None:
+    def _reader(self, members: Sequence[Member]) -> Callable[[int], dict[str, Any]]:
+        """Return what gives the arguments of one call of a batch, by its index; arrays may be views on its body."""
+
+        def read(index: int) -> dict[str, Any]:
+            media, body = members[index][:2]
+            return self.decode(media, body, rows=True)
+
+        return read
+
+    def _join_lists(self, members: Sequence[Member]) -> DecodedBatch | None:
         """Return the batch where all bodies are good JSON for one array or table, made at once; None where one is special."""
         decode, whole, single = self._json, self._whole, self.method.one_row
         rows: list[Any] = []
         counts: list[int] = []
         try:
-            for media, body in members:
+            for media, body, *_ in members:
                 if media != _JSON:
                     return None
                 value = decode(body) if whole else decode(body).p0

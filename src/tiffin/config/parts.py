@@ -20,6 +20,7 @@ HostPattern = Annotated[
     str,
     Meta(max_length=255, pattern=r"^((\*|[a-z0-9_-]+)(\.[a-z0-9_-]+)+|\[[0-9a-f:]+\])$"),
 ]
+ImageFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
 
 
 def doc(text: str) -> Meta:
@@ -137,6 +138,25 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = 1_024
 
 
+class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files that clients send: parts of a form, images."""
+
+    max_parts: Annotated[Count, doc("Most parts of a multipart body.")] = 1_000
+    max_part_header_bytes: Annotated[Count, doc("Header lines of all parts of a multipart body together.")] = 65_536
+    max_field_bytes: Annotated[Count, doc("Largest part of a multipart body that is not a file.")] = 1_048_576
+    image_formats: Annotated[
+        tuple[ImageFormat, ...],
+        doc("Image formats that are read; a parameter that names another one by its ContentType takes that one."),
+    ] = ("jpeg", "png", "webp")
+    max_pixels: Annotated[Count, doc("Most pixels of an image, width × height; larger ones are not decoded.")] = (
+        89_478_485
+    )
+    max_frames: Annotated[Count, doc("Most frames of an image; further ones are not decoded.")] = 1
+    max_image_metadata_bytes: Annotated[
+        Count, doc("Most bytes of an image that are not pixels: EXIF, colour profiles, comments.")
+    ] = 4_194_304
+
+
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Logs, to stderr."""
 
@@ -155,4 +175,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workers: WorkersConfig = WorkersConfig()
     link: LinkConfig = LinkConfig()
     fetch: FetchConfig = FetchConfig()
+    files: FilesConfig = FilesConfig()
     log: LogConfig = LogConfig()

@@ -17,7 +17,7 @@ CALL, HTTP, WEBSOCKET = 0, 1, 2  # Open.kind
 class Media:
     """Numbers of the media types that bodies can have; the order is part of the protocol."""
 
-    JSON, NPY, MSGPACK, TEXT, BYTES, SSE, NDJSON = range(7)
+    JSON, NPY, MSGPACK, TEXT, BYTES, SSE, NDJSON, MULTIPART = range(8)
     ARROW, CSV, PARQUET = 8, 9, 10
     NAMES = (
         "application/json",
@@ -54,7 +54,7 @@ class Open(msgspec.Struct, array_like=True, tag=1):
         kind: CALL, HTTP or WEBSOCKET.
         idempotent: false where the method or an ancestor is not.
         service: name of the called service, "" for the worker's own (set on calls from a worker through depends()).
-        meta: open map: traceparent, tenant, priority.
+        meta: open map: traceparent, tenant, priority; content-type as sent, where the body is a file or multipart.
     """
 
     stream: int

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from tiffin.config.parts import WorkersConfig
+from tiffin.config.parts import FilesConfig, WorkersConfig
 from tiffin.gpu.plan import Placement, Plan
 from tiffin.messages.control import (
     DeathCause,
@@ -111,11 +111,15 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What every worker of a run is told. link: path of the workers' socket. life_fd: read end of the life pipe."""
+    """What every worker of a run is told. link: path of the workers' socket. life_fd: read end of the life pipe.
+
+    files: limits of files that clients send.
+    """
 
     app_dir: str
     link: str
     life_fd: int
+    files: FilesConfig = field(default_factory=FilesConfig)
 
 
 class Fleet:
@@ -259,6 +263,7 @@ class Fleet:
                 beat_s=self._config.beat_s,
                 life_fd=self._launch.life_fd,
                 again=worker.died_in_load,
+                files=self._launch.files,
                 memory=worker.placement.memory,
                 cores=worker.placement.cores,
             ),

@@ -184,7 +184,7 @@ class InlineServer:
 
     def _work(self, worker: Worker, service: type) -> None:
         try:
-            worker.run(lambda: host(service, worker.session))
+            worker.run(lambda: host(service, worker.session, files=self._config.files))
         except BaseException as error:  # wall: the user's __init__ may raise anything; `start` raises it
             self._problem = error
             self._loaded.release()

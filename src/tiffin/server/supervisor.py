@@ -132,7 +132,7 @@ class Supervisor:
         opened.callback(self._front.discard)
         self._front.start()
         placer = LocalPlacer(self._loop, os.environ, life_fd)
-        launch = Launch(app_dir=self._app_dir, link=str(folder / LINK_NAME), life_fd=life_fd)
+        launch = Launch(app_dir=self._app_dir, link=str(folder / LINK_NAME), life_fd=life_fd, files=self._config.files)
         devices = DeviceWatch(self._loop)
         opened.callback(devices.close)
         self._fleet = Fleet(self._loop, placer, self._report, config.workers, launch, self, devices)

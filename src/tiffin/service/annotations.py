@@ -7,13 +7,11 @@ refuses the type, pydantic reads the whole parameter by its own (lax) rules and 
 
 from __future__ import annotations
 
-import collections
 import collections.abc
 import datetime as dt
 import decimal
 import enum
 import inspect
-import pathlib
 import sys
 import types
 import typing
@@ -22,13 +20,15 @@ from typing import Any, Literal, TypeVar, Union
 
 import msgspec
 
+from tiffin.codecs.files import gives_files
 from tiffin.codecs.grammar import bounded_union
 from tiffin.codecs.npy import NAMES
 from tiffin.errors import SpecError
 from tiffin.service.columns import Columns
 from tiffin.service.fields import fields_of
+from tiffin.service.files import check_files, file_class, with_media
 from tiffin.service.libraries import check_table, table_class, tensor_class, with_columns
-from tiffin.service.markers import DType, Shape
+from tiffin.service.markers import ContentType, DType, Shape
 from tiffin.spec.types import (
     ANY,
     ArrayType,
@@ -92,6 +92,9 @@ def type_of(annotation: Any, where: str, mode: Mode = "validation") -> Type:
     """
     reader = _Reader(where)
     found = reader.read(annotation)
+    if gives_files(found):
+        check_files(found, f"{where}: {_name(annotation)}", reader.pydantic, result=mode == "serialization")
+        return found
     if mode == "validation" and not isinstance(found, ArrayType):
         for part in walk(found):
             if isinstance(part, ArrayType) and part.library:
@@ -170,6 +173,8 @@ class _Reader:
                     raise self.refuse(f"{extra!r} describes an array or a tensor, not {_name(annotation.__origin__)}")
                 changed = {"shape": extra.dims} if isinstance(extra, Shape) else {"dtype": self._dtype(extra.name)}
                 found = msgspec.structs.replace(found, **changed)
+            elif isinstance(extra, ContentType):
+                found = with_media(found, extra.name)
             elif isinstance(extra, msgspec.Meta):
                 found = self._with_meta(found, extra)
             elif type(extra).__module__.partition(".")[0] in ("pydantic", "annotated_types", "pydantic_core"):
@@ -237,6 +242,8 @@ class _Reader:
     def _class(self, cls: Any) -> Type:
         if _is_array(cls):
             return self._ndarray(())
+        if file := file_class(cls, self.where):
+            return file
         foreign = tensor_class(cls) or table_class(cls)
         if foreign is not None:
             return foreign
@@ -335,8 +342,6 @@ class _Reader:
         if getattr(typing.get_origin(annotation) or annotation, "__name__", "") == "Callable":
             raise self.refuse(f"{_name(annotation)}: a function cannot be sent")
         if isinstance(annotation, type):
-            if issubclass(annotation, pathlib.PurePath):
-                raise self.refuse(f"{annotation.__name__}: files are not taken yet", "take bytes or str")
             module = annotation.__module__.partition(".")[0]
             if module in ("torch", "tensorflow", "jax", "jaxlib") and annotation.__name__.endswith(("Tensor", "Array")):
                 raise self.refuse(

@@ -71,7 +71,10 @@ class DType:
 
 
 class ContentType:
-    """Media type of a result, sent with every answer: ``-> Annotated[bytes, ContentType("audio/wav")]``.
+    """Media type of a file: ``Annotated[bytes, ContentType("audio/wav")]``.
+
+    Of a result it is sent with every answer (text may have one, too). Of a parameter it says which files are taken, by what their
+    bytes are, and may be a pattern: ``ContentType("image/*")``.
 
     Args:
         name: for example ``"audio/wav"``.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from tiffin.errors import SpecError
 from tiffin.service.annotations import type_of
+from tiffin.service.files import result_media
 from tiffin.service.markers import ContentType
 from tiffin.spec.service import Kind, Param
 from tiffin.spec.types import ANY, AnyType, ArrayType, ListType, TableType, Type
@@ -175,6 +176,7 @@ def _returns(annotation: Any, name: str, kind: Kind, *, batchable: bool) -> tupl
         annotation = (*typing.get_args(base), Any)[0]
     media = media or _media(annotation)
     found = type_of(annotation, f"result of {name}", "serialization")
+    media = result_media(found, media, f"result of {name}")
     if batchable and media:
         raise SpecError(f"result of {name}: rows of a batch cannot have a fixed media type")
     return found, media

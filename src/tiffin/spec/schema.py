@@ -12,6 +12,7 @@ from tiffin.spec.types import (
     BoolType,
     BytesType,
     DictType,
+    FileType,
     FloatType,
     IntType,
     ListType,
@@ -66,6 +67,8 @@ class _Schemas:
             case StrType():
                 shown = {"type": "string", "minLength": type.min_length, "maxLength": type.max_length}
                 return _set({**shown, "pattern": type.pattern, "format": type.format or None})
+            case FileType():
+                return _file(type)
             case BytesType():
                 return {"type": "string", "contentEncoding": "base64"}
             case LiteralType():
@@ -246,6 +249,14 @@ def _cell(dtype: str, *, missing: bool) -> Json:
         kind = "string" if name in ("str", "category") else "integer"
     whole = dtype == "bool" or dtype.startswith(("int", "uint"))  # of which none may be missing
     return {"type": kind if whole or not missing else [kind, "null"]}
+
+
+def _file(type: FileType) -> Json:
+    """Return a file as it is in JSON, and what it is outside of it."""
+    media = type.media or ("image/*" if type.form == "image" else "")
+    words = {"image": "image", "path": "file", "bytes": "bytes"}
+    shown = {"contentMediaType": media or None, "x-tiffin-type": words[type.form]}
+    return {"type": "string", "contentEncoding": "base64", **_set(shown)}
 
 
 def _set(values: Json) -> Json:

@@ -167,6 +167,21 @@ class TableType(_Base, frozen=True, tag="table"):
     single: bool = False
 
 
+class FileType(_Base, frozen=True, tag="file"):
+    """A file: base64 within JSON, a part of its own in multipart, or the raw body.
+
+    Attributes:
+        form: what the method gets or gives: a PIL.Image.Image, a pathlib.Path, or the bytes.
+        media: fnmatch pattern of the media types that are taken ("image/*"); of a result the one it has. "" for any.
+        min_length, max_length: of its bytes.
+    """
+
+    form: Literal["image", "path", "bytes"]
+    media: str = ""
+    min_length: int | None = None
+    max_length: int | None = None
+
+
 class OpaqueType(_Base, frozen=True, tag="opaque"):
     """Checked in the worker only, whose rules the front cannot or should not repeat.
 
@@ -196,6 +211,7 @@ Type = Union[  # noqa: UP007 - msgspec resolves the name in forward references a
     UnionType,
     ArrayType,
     TableType,
+    FileType,
     OpaqueType,
 ]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import count
 
 from tiffin.codecs.check import Checker
+from tiffin.codecs.files import takes_files
 from tiffin.codecs.media import accept_media, body_media
 from tiffin.errors import Code, Error
 from tiffin.messages.link import Cancel, Media
@@ -19,6 +20,7 @@ from tiffin.web.respond import Responder
 
 _NPY_HEAD_BYTES = 16_384
 _CACHED = 64
+_MAX_CONTENT_TYPE = 1_024
 
 
 class Endpoint:
@@ -50,6 +52,7 @@ class Endpoint:
         self._clock = clock
         self._ids = ids
         self._checker = Checker(method)
+        self._files = takes_files(method)
         self._medias: dict[tuple[bytes, bytes], tuple[int, int]] = {}
 
     def handle(self, exchange: Exchange) -> None:
@@ -64,13 +67,19 @@ class Endpoint:
             medias = self._negotiate(key)
         media, accept = medias
         body = exchange.body
-        if media == Media.NPY:
+        meta: dict[str, str] = {}
+        if media == Media.MULTIPART or (media == Media.BYTES and self._files):
+            meta["content-type"] = content_type = self._content_type(exchange, media)
+            rows = self._checker.check_file(media, exchange.view(), content_type)
+        elif media == Media.NPY:
             view = exchange.view()
             rows = self._checker.check_npy(bytes(view[:_NPY_HEAD_BYTES]), len(view))
         else:
             rows = self._checker.check(media, body if type(body) is bytes else exchange.view())
         timeout_s = self._timeout_s if not exchange.timeout_ms else self._asked_s(exchange.timeout_ms)
         traceparent = exchange.header(b"traceparent") if len(exchange.headers) > 3 else b""
+        if traceparent:
+            meta["traceparent"] = traceparent.decode("latin-1")[:128]
         exchange.call = id = next(self._ids)
         exchange.on_gone = self._gone
         exchange.body = b""
@@ -86,9 +95,28 @@ class Endpoint:
                 body,
                 self._clock() + timeout_s,
                 exchange.id,
-                {"traceparent": traceparent.decode("latin-1")[:128]} if traceparent else {},
+                meta,
             )
         )
+
+    def _content_type(self, exchange: Exchange, media: int) -> str:
+        """Return the Content-Type that travels with a body of files.
+
+        Raises:
+            Error: it is too long, or the form comes from a page of another site: browsers send those without asking first.
+        """
+        origin = exchange.origin
+        if media == Media.MULTIPART and origin and not exchange.cors:
+            site = origin.partition(b"://")[2]
+            if not site or exchange.host is None or site.lower() != exchange.host.lower():
+                raise Error(
+                    f"a form from a page of another site ({origin.decode('latin-1')[:100]!r}) is not taken: "
+                    "name that site in http.cors_origins",
+                    code=Code.UNSUPPORTED_MEDIA,
+                )
+        if len(exchange.content_type) > _MAX_CONTENT_TYPE:
+            raise Error(f"a content type of more than {_MAX_CONTENT_TYPE} bytes", code=Code.INVALID_INPUT)
+        return exchange.content_type.decode("latin-1")
 
     def _gone(self, exchange: Exchange) -> None:
         if self._waiting.pop(exchange.call, None) is not None:

@@ -97,6 +97,25 @@ class Exchange:
                 return value
         return b""
 
+    def collect(self, data: bytes) -> None:
+        """Take a piece of the body: into the arena where it has a slot there."""
+        at = self.body_size
+        self.body_size += len(data)
+        if self.arena is not None:
+            self.arena.write(self.body, at, data)  # type: ignore[arg-type]
+        elif at == 0:
+            self.body = data
+        elif self.parts is None:
+            self.parts = bytearray(self.body) + data  # type: ignore[arg-type]
+        else:
+            self.parts += data
+
+    def complete(self) -> None:
+        """Make one body of what was collected."""
+        if self.parts is not None:
+            self.body = bytes(self.parts)
+            self.parts = None
+
     def view(self) -> bytes | memoryview:
         """Return the body; a view on the arena where it lies there."""
         if isinstance(self.body, Slot) and self.arena is not None:

@@ -7,11 +7,11 @@ seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from tiffin.codecs.files import gives_files, takes_files
 from tiffin.codecs.media import gives, takes
 from tiffin.config.parts import TrafficConfig
 from tiffin.errors import FACTS, Code
@@ -20,6 +20,7 @@ from tiffin.spec.schema import array_text, json_schema
 from tiffin.spec.service import Application, MethodSpec, Param, ServiceSpec
 from tiffin.spec.types import ArrayType, BytesType, Type, one_row, table_of
 from tiffin.web.example import TooLargeError, example
+from tiffin.web.forms import answer_names, body_names, form, form_answer, form_example, raw_schema
 from tiffin.web.meanings import MEANINGS, table
 
 Json = dict[str, Any]
@@ -127,10 +128,6 @@ def _body_schema(method: MethodSpec, definitions: Json, ref: str) -> Json:
     }
 
 
-def _medias(accepts: Iterable[int]) -> list[str]:
-    return [Media.NAMES[number].split(";", 1)[0] for number in accepts]
-
-
 def _takes(method: MethodSpec) -> list[int]:
     """Return the `Media` numbers that the method's bodies may have, the one without a header first."""
     return [number for number in takes(method) if number != Media.MSGPACK]
@@ -155,7 +152,8 @@ def _operation(entry: ServiceSpec, method: MethodSpec, definitions: Json) -> Jso
         "requestBody": {
             "required": any(param.required for param in method.params),
             "content": {
-                name: _body(method, number, definitions) for number, name in zip(bodies, _medias(bodies), strict=True)
+                name: _body(method, number, name, definitions)
+                for number, name in zip(bodies, body_names(method, bodies), strict=True)
             },
         },
         "responses": {
@@ -188,8 +186,11 @@ def _facts(method: MethodSpec) -> Json:
     }
 
 
-def _body(method: MethodSpec, number: int, definitions: Json) -> Json:
+def _body(method: MethodSpec, number: int, name: str, definitions: Json) -> Json:
     """Return the media type object of a body."""
+    if number == Media.MULTIPART:
+        shown = form(method, lambda param: _param_schema(method, param, definitions, _REF))
+        return {**shown, **form_example(method, _example(shown["schema"], definitions))}
     if number == Media.JSON:
         shown = _body_schema(method, definitions, _REF)
         body: Json = {"schema": shown, **_example(shown, definitions)}
@@ -205,7 +206,7 @@ def _body(method: MethodSpec, number: int, definitions: Json) -> Json:
     if number == Media.TEXT:
         shown = _body_schema(method, definitions, _REF)
         return {"schema": shown, **_example(shown, definitions)}
-    return {"schema": _RAW}
+    return {"schema": raw_schema(name) if takes_files(method) else _RAW}
 
 
 def _example(shown: Json, definitions: Json) -> Json:
@@ -218,11 +219,15 @@ def _example(shown: Json, definitions: Json) -> Json:
 def _answers(method: MethodSpec, definitions: Json) -> Json:
     returns = _client_type(method, method.returns, batched=method.batchable)
     if method.media:
-        return {method.media: {"schema": _RAW}}
+        return {method.media: {"schema": raw_schema(method.media) if gives_files(returns) else _RAW}}
     answers: Json = {}
     numbers = _gives(method)
-    for number, name in zip(numbers, _medias(numbers), strict=True):
-        if method.streams:
+    for number, name in zip(numbers, answer_names(returns, numbers), strict=True):
+        if number == Media.MULTIPART:
+            answers[name] = form_answer(returns, _shown(returns, definitions, _REF))
+        elif number == Media.BYTES and gives_files(returns):
+            answers[name] = {"schema": raw_schema(name)}
+        elif method.streams:
             # OpenAPI 3.1 has no word for the items of a stream: the extension says it to our page, the text to people.
             answers[name] = {"schema": {"type": "string"}, "x-tiffin-item": _shown(returns, definitions, _REF)}
         elif number == Media.JSON:
@@ -357,8 +362,10 @@ def _method(entry: ServiceSpec, method: MethodSpec, definitions: Json) -> Json:
         "timeout_s": _timeout_s(entry, method),
         "run_limit_s": method.run_limit_s,
         "whole_body": method.whole_body,
-        "takes": _medias(_takes(method)),
-        "gives": [method.media] if method.media else _medias(_gives(method)),
+        "takes": body_names(method, _takes(method)),
+        "gives": [method.media]
+        if method.media
+        else answer_names(_client_type(method, method.returns, batched=method.batchable), _gives(method)),
         "params": [
             {
                 "name": param.name,

@@ -16,12 +16,13 @@ import httptools
 from tiffin.errors import Code, Error
 from tiffin.web.exchange import Exchange
 from tiffin.web.heads import stream_head, whole_head
-from tiffin.web.request_head import read_head
+from tiffin.web.request_head import read_head, too_large
 
 if TYPE_CHECKING:
     from tiffin.web.listener import Listener
 
 _HIGH_WATER_BYTES = 131_072
+_LARGE_BYTES = 524_288
 _PIPELINE = 16
 _LINGER_S = 1.0
 _FRESH_S = 0.5
@@ -42,8 +43,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_advancing", "_current", "_head_bytes", "_listener", "_moved", "_parser", "_queue", "_reading", "_transport",
-        "_unsent", "_writing", "phase", "since",
+        "_advancing", "_current", "_head_bytes", "_listener", "_moved", "_parser", "_queue", "_reading", "_round",
+        "_transport", "_unsent", "_writing", "phase", "since",
     )  # fmt: skip
 
     def __init__(self, listener: Listener) -> None:
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._current: Exchange | None = None  # being answered
         self._queue: deque[Exchange] = deque()  # read while another is being answered
         self._head_bytes = 0
+        self._round = 0  # bytes of a body since others had the loop
         self._writing = True
         self._advancing = False
         self._unsent = 0  # bytes that waited to be sent when the listener last looked
@@ -88,6 +90,12 @@ class Connection(asyncio.Protocol):
                     self._refuse(Code.INVALID_INPUT, "the chunked body is nearly all framing")
                     return
                 self._head_bytes += len(data)
+            self._round += len(data)
+            if self._round >= _LARGE_BYTES and self._transport is not None:
+                # Let the others have the loop: libuv would read on from a client as fast as this one for tens of milliseconds.
+                self._transport.pause_reading()
+                asyncio.get_running_loop().call_soon(self._go_on)
+                self._round = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -99,6 +107,10 @@ class Connection(asyncio.Protocol):
             self._refuse(Code(cause.code), cause.message)
         except httptools.HttpParserError as error:
             self._refuse(Code.INVALID_INPUT, f"not a valid HTTP/1.1 request: {error}")
+
+    def _go_on(self) -> None:
+        if self._transport is not None and self._writing and len(self._queue) < _PIPELINE:
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         """The client left: close (asyncio calls this).
@@ -172,7 +184,7 @@ class Connection(asyncio.Protocol):
         self.phase = "body"
         length = exchange.content_length
         if length > listener.http.max_body_bytes:
-            raise Error(_too_large(listener.http.max_body_bytes), code=Code.TOO_LARGE)
+            raise too_large(listener.http.max_body_bytes)
         if length >= listener.arena_threshold and listener.arena is not None:
             slot = listener.arena.allocate(length)
             if slot is not None:
@@ -187,20 +199,10 @@ class Connection(asyncio.Protocol):
         exchange = self._reading
         if exchange is None:
             return
-        at = exchange.body_size
-        exchange.body_size += len(data)
-        if exchange.arena is not None:
-            exchange.arena.write(exchange.body, at, data)  # type: ignore[arg-type]
-            return
+        exchange.collect(data)
         limit = self._listener.http.max_body_bytes
-        if exchange.body_size > limit:
-            raise Error(_too_large(limit), code=Code.TOO_LARGE)
-        if at == 0:
-            exchange.body = data
-        elif exchange.parts is None:
-            exchange.parts = bytearray(exchange.body) + data  # type: ignore[arg-type]
-        else:
-            exchange.parts += data
+        if exchange.arena is None and exchange.body_size > limit:
+            raise too_large(limit)
 
     def on_message_complete(self) -> None:
         """Answer the request, or let it wait for the one before it (httptools calls this)."""
@@ -212,9 +214,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():  # sent after a request that was to be the last
             exchange.release()
             return
-        if exchange.parts is not None:
-            exchange.body = bytes(exchange.parts)
-            exchange.parts = None
+        exchange.complete()
         if self._current is None:
             self._begin(exchange)
         else:
@@ -244,7 +244,9 @@ class Connection(asyncio.Protocol):
             body = b""
         listener = self._listener
         keep = exchange.keep_alive and (not listener.stopping or self._more())
-        transport.write(whole_head(exchange, status, listener.date_line, media, size, keep=keep) + body)
+        head = whole_head(exchange, status, listener.date_line, media, size, keep=keep)
+        # Joining them would copy the body: no matter for a small one, for a large one the loop stands still.
+        transport.writelines((head, body)) if size > _LARGE_BYTES else transport.write(head + body)
         self._finish(exchange, keep)
 
     def start_stream(self, exchange: Exchange, status: int, media: bytes) -> None:
@@ -393,7 +395,3 @@ class Connection(asyncio.Protocol):
             self.phase = "answer"
             (self._queue[-1] if self._queue else self._current).keep_alive = False  # type: ignore[union-attr]
             transport.pause_reading()
-
-
-def _too_large(limit: int) -> str:
-    return f"the body is larger than {limit} bytes (http.max_body_bytes)"

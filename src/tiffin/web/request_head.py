@@ -67,3 +67,8 @@ def read_head(exchange: Exchange, http: HttpConfig, version: str, *, upgrade: bo
     else:
         exchange.keep_alive = exchange.chunked
     return expects and exchange.chunked
+
+
+def too_large(limit: int) -> Error:
+    """Return the error for a body of more than `limit` bytes."""
+    return Error(f"the body is larger than {limit} bytes (http.max_body_bytes)", code=Code.TOO_LARGE)

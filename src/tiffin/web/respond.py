@@ -16,6 +16,10 @@ from tiffin.messages.port import EnginePort, ToEdge
 from tiffin.web.exchange import Exchange
 
 JSON = b"application/json"
+_FILES = (Media.BYTES, Media.MULTIPART)
+_NOSNIFF = (
+    b"x-content-type-options: nosniff\r\n"  # a client's own file, given back, must not become a page of this site
+)
 _MEDIA = tuple(name.encode() for name in Media.NAMES)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
@@ -46,6 +50,8 @@ class Responder:
             if message.headers:
                 exchange.extra += header_lines(message.headers)
             media = message.media_name.encode("latin-1", "replace") if message.media_name else _MEDIA[message.media]
+            if message.media in _FILES:
+                exchange.extra += _NOSNIFF
             exchange.connection.respond(exchange, message.status, media, message.body)
         elif type(message) is Failure:
             exchange = self.waiting.pop(message.stream, None)

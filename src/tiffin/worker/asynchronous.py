@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tiffin.codecs.uploads import Uploads
 from tiffin.errors import Error, Failed
 from tiffin.messages.link import Batch, Data, End, LinkMessage, Open, Ran, Reply
 from tiffin.worker.context import Run, current_run
@@ -184,11 +185,12 @@ class AsyncLane:
         """Run one call and send its answer."""
         stream = member.stream
         started = time.perf_counter()
+        uploads = Uploads() if method.files else None
         try:
             run = Run(session, [member], received)
             if method.tracked:
                 current_run.set(run)  # in the task's own context
-            arguments = method.codec.decode(member.media, session.body(member.body))
+            arguments = method.decode(member, session.body(member.body), uploads)
             if method.context is not None:
                 arguments[method.spec.context] = method.context(run)
             if method.spec.streams:
@@ -209,6 +211,8 @@ class AsyncLane:
             log_failure(method.spec.name, [member], error)
             self._send(session, method_failure(stream, method.spec.name, error))
         finally:
+            if uploads is not None:
+                uploads.close()
             session.stop.pop(stream, None)
             session.widen.pop(stream, None)
             session.cancelled.discard(stream)

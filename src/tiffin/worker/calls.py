@@ -84,7 +84,7 @@ class OutgoingCall:
         first = None if run is None else run.members[0]
         meta: dict[str, str] = {}
         if run is not None and first is not None:
-            meta = {key: value for key, value in first.meta.items() if key not in ("parent", "parents")}
+            meta = {key: value for key, value in first.meta.items() if key not in ("parent", "parents", "content-type")}
             if self._parent:
                 meta["parent"] = str(self._parent)
             else:  # joined calls: none of them alone owns this one

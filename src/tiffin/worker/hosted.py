@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from tiffin.codecs.files import has_files
 from tiffin.codecs.media import gives
+from tiffin.codecs.uploads import Incoming, Uploads
 from tiffin.errors import Error
 from tiffin.frameworks.tensors import converter
+from tiffin.messages.link import Open
 from tiffin.spec.service import MethodSpec, ServiceSpec
 from tiffin.spec.types import ArrayType
 from tiffin.worker.context import Run
@@ -45,11 +48,13 @@ class DecodedBatch(Protocol):
 class Codec(Protocol):
     """Bytes ↔ values of one method; `codecs.values.MethodCodec` is the one of the house."""
 
-    def decode(self, media: int, body: bytes | memoryview) -> dict[str, Any]:
-        """Return the arguments of one call; raises Error(INVALID_INPUT)."""
+    def decode(self, media: int, body: bytes | memoryview, incoming: Incoming | None = None) -> dict[str, Any]:
+        """Return the arguments of one call; raises Error(INVALID_INPUT). `incoming` is for methods with files."""
         ...
 
-    def decode_batch(self, members: Sequence[tuple[int, bytes | memoryview]]) -> DecodedBatch:
+    def decode_batch(
+        self, members: Sequence[tuple[int, bytes | memoryview] | tuple[int, bytes | memoryview, Incoming]]
+    ) -> DecodedBatch:
         """Return the joined arguments of several calls."""
         ...
 
@@ -75,11 +80,23 @@ class Method:
 
     Attributes:
         index: its number in messages. spec: what it is. codec: bytes ↔ values. function: bound to the instance.
+        files: it takes or gives files, which have a place on disk while a call runs.
         context: makes the value of its context parameter, None where it has none.
         tracked: the current run is noted while it runs, because it may ask for it.
     """
 
-    __slots__ = ("_positional", "_tensors", "codec", "context", "function", "index", "spec", "stream_media", "tracked")
+    __slots__ = (
+        "_positional",
+        "_tensors",
+        "codec",
+        "context",
+        "files",
+        "function",
+        "index",
+        "spec",
+        "stream_media",
+        "tracked",
+    )
 
     def __init__(
         self,
@@ -97,6 +114,7 @@ class Method:
         self.codec = codec
         self.context = context if spec.context else None
         self.tracked = tracked or self.context is not None
+        self.files = has_files(spec)
         self.stream_media = gives(spec)[0] if spec.streams else -1
         self._positional = spec.whole_body
         # Made here, not by the codec: joined rows go to the device once, and in the parts that run at once.
@@ -105,6 +123,12 @@ class Method:
             for param in spec.params
             if isinstance(param.type, ArrayType) and param.type.library
         ]
+
+    def decode(self, member: Open, body: bytes | memoryview, uploads: Uploads | None) -> dict[str, Any]:
+        """Return the arguments of a call; files that come as paths go to `uploads`."""
+        if uploads is None:
+            return self.codec.decode(member.media, body)
+        return self.codec.decode(member.media, body, Incoming(member.meta.get("content-type", ""), uploads))
 
     def call(self, arguments: dict[str, Any]) -> Any:
         """Call it with arguments by name."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
+from tiffin.codecs.uploads import Incoming, Uploads
 from tiffin.errors import Error
 from tiffin.frameworks.memory import Peaks
 from tiffin.messages.link import Batch, Failure, LinkMessage, Open, Ran, Reply
@@ -119,12 +120,19 @@ class JoinedRun:
         good: Sequence[Open] = members
         rest: Sequence[Open] = ()
         size = 0
+        uploads = Uploads() if method.files else None
         try:
             bodies = [
                 (member.media, member.body if type(member.body) is bytes else body(member.body)) for member in members
             ]
             size = sum([len(one) for _media, one in bodies])
-            decoded = method.codec.decode_batch(bodies)
+            if uploads is None:
+                decoded = method.codec.decode_batch(bodies)
+            else:
+                types = [member.meta.get("content-type", "") for member in members]
+                decoded = method.codec.decode_batch(
+                    [(*one, Incoming(kind, uploads)) for one, kind in zip(bodies, types, strict=True)]
+                )
             if decoded.errors or decoded.rest:
                 errors = decoded.errors
                 self._out += [failure(members[index].stream, errors[index]) for index in errors]
@@ -139,6 +147,9 @@ class JoinedRun:
                 self._answer(good, self._call(run, decoded.arguments, counts), counts)
         except BaseException as error:  # wall: the user's code may raise anything, sys.exit included
             return good, rest, size, error
+        finally:
+            if uploads is not None:
+                uploads.close()
         return good, rest, size, None
 
     def _call(self, run: Run, arguments: dict[str, Any], counts: Sequence[int]) -> Any:

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tiffin.codecs.file_codec import FileCodec
+from tiffin.codecs.files import has_files
 from tiffin.codecs.values import MethodCodec
+from tiffin.config.parts import FilesConfig
 from tiffin.errors import TiffinError
 from tiffin.service.context import CallInfo, Context
 from tiffin.service.define import definition_of
 from tiffin.service.depends import install
+from tiffin.spec.service import MethodSpec
 from tiffin.worker.caller import LinkCaller
 from tiffin.worker.context import Run
 from tiffin.worker.hosted import Hosted, Method
@@ -23,12 +27,18 @@ class OtherSpec(TiffinError):
     """The class that was loaded is not the one that was described."""
 
 
-def host(service: type, session: Callable[[], Session | None], *, digest: str = "") -> Hosted:
+def host(
+    service: type,
+    session: Callable[[], Session | None],
+    *,
+    digest: str = "",
+    files: FilesConfig | None = None,
+) -> Hosted:
     """Make an instance of a service and everything that its methods need.
 
     Args:
         service: the decorated class. session: returns the link's session; calls to other services go there.
-        digest: of the spec that was described, "" for any.
+        digest: of the spec that was described, "" for any. files: limits of files, None for the defaults.
 
     Raises:
         OtherSpec: the class has another spec by now.
@@ -46,7 +56,7 @@ def host(service: type, session: Callable[[], Session | None], *, digest: str = 
             index,
             method,
             getattr(instance, served.attribute),
-            MethodCodec(method, served.function),
+            _codec(method, served.function, files or FilesConfig()),
             context=_context,
             tracked=bool(spec.depends),
         )
@@ -58,6 +68,10 @@ def host(service: type, session: Callable[[], Session | None], *, digest: str = 
         startup=[getattr(instance, name) for name in definition.hooks("startup")],
         shutdown=[getattr(instance, name) for name in definition.hooks("shutdown")],
     )
+
+
+def _codec(method: MethodSpec, function: Callable[..., Any], files: FilesConfig) -> MethodCodec:
+    return FileCodec(method, function, files) if has_files(method) else MethodCodec(method, function)
 
 
 def _context(run: Run) -> Context:

@@ -15,6 +15,7 @@ import time
 import traceback
 from types import FrameType
 
+from tiffin.codecs.uploads import sweep
 from tiffin.errors import UsageError
 from tiffin.frameworks.memory import Limits
 from tiffin.link.ends import WorkerEnd
@@ -24,7 +25,7 @@ from tiffin.service.load import load_service, user_place, user_traceback
 from tiffin.worker.health import leave_process
 from tiffin.worker.load import OtherSpec, host
 from tiffin.worker.loop import Worker
-from tiffin.worker.process import freeze_memory, settle
+from tiffin.worker.process import freeze_memory, keep_freed_memory, settle
 from tiffin.worker.setup import EXIT_LOAD_FAILED, EXIT_OTHER_SPEC, WorkerSetup, read_setup
 
 
@@ -43,7 +44,10 @@ def main() -> int:
         service = load_service(setup.target, setup.app_dir)
         limits = Limits(setup.memory)
         limits.apply()  # where the module has imported a framework; one that is first imported in __init__ is met below
-        hosted = host(service, worker.session, digest=setup.digest)
+        hosted = host(service, worker.session, digest=setup.digest, files=setup.files)
+        if any(method.files for method in hosted.methods):
+            sweep()
+            keep_freed_memory()
         limits.apply()
         worker.prepare(hosted)
     except OtherSpec as error:

@@ -14,6 +14,8 @@ from typing import Any, cast
 
 import msgspec
 
+from tiffin.codecs.file_results import lowered
+from tiffin.codecs.files import client_type, gives_files, takes_files
 from tiffin.codecs.results import ResultCodec
 from tiffin.codecs.table_results import cut, is_table
 from tiffin.codecs.values import MethodCodec
@@ -24,6 +26,7 @@ from tiffin.service.depends import Callee
 from tiffin.spec.service import MethodSpec, Param
 from tiffin.spec.types import ANY, ArrayType, ListType, TableType, Type, one_row
 from tiffin.worker.calls import Request
+from tiffin.worker.file_answers import FileAnswers
 from tiffin.worker.parts import join_parts
 
 _ITERATORS = (
@@ -54,6 +57,7 @@ class Outgoing:
         )
         self._writer = ResultCodec(MethodSpec(name=method.name, route="/", returns=ANY))
         self._convert: Convert | None = None
+        self._files: FileAnswers | None = None
         self._reader = self._result_codec()
 
     def requests(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Request]:
@@ -100,15 +104,20 @@ class Outgoing:
     def _request(self, arguments: dict[str, Any], rows: int) -> Request:
         callee = self._callee
         method = callee.method
-        value: Any = next(iter(arguments.values())) if method.whole_body else arguments
         try:
+            if takes_files(method):
+                types = {param.name: client_type(method, param) for param in method.params}
+                arguments = {name: lowered(types[name], part) for name, part in arguments.items()}
+            value: Any = next(iter(arguments.values())) if method.whole_body else arguments
             body, media, _name = self._writer.encode(value, Media.MSGPACK)
-        except Error as error:
+        except (Error, OSError, TypeError, ValueError) as error:
             raise TypeError(f"{self._name}: an argument cannot be sent: {error.__cause__ or error}") from error
         return Request(callee.service, callee.index, method.name, rows, media, body, method.idempotent, self._read)
 
     def _read(self, media: int, body: bytes) -> Any:
         """Return the value of an answer, of the annotated type where it fits."""
+        if self._files is not None:
+            return self._files.read(media, body)
         if media == Media.TEXT:
             return body.decode()
         if media == Media.BYTES:
@@ -132,6 +141,9 @@ class Outgoing:
             kind = one_row(kind, method.batch_dim)
         if isinstance(kind, TableType):
             kind = TableType(library=kind.library)  # columns are the method's business; a row comes as a table of one
+        if gives_files(kind):
+            self._files = FileAnswers(kind, annotation, self._name)
+            kind, annotation = ANY, Any
         if isinstance(kind, ArrayType):
             if kind.library:
                 self._convert = converter(kind.library)

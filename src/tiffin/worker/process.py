@@ -17,6 +17,7 @@ from collections.abc import Collection
 from tiffin.worker.title import introduce
 
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # A thread that wants the interpreter waits this long before it asks for it; Python's default is 5 ms. Async calls, streams and the
 # reader of cancels live beside compute methods in pure Python (numpy and PyTorch let go by themselves). Measured on two cores: an
 # async call beside such a method takes 1.5 ms instead of 6.6 ms, and the method itself no longer than before.
@@ -67,6 +68,21 @@ def _watch_life(fd: int) -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what large images free, up to 128 MB, for the next ones.
+
+    By default it gives the kernel megabytes back after each image and takes them anew for the next, page by page: of a photograph
+    (1024 x 768 pixels, decoded and resized) that was a third of the time, 13.1 ms of CPU instead of 9.3. What the operator has
+    set for malloc stays.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # not every C library has it
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 128 << 20)
 
 
 def freeze_memory() -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from tiffin.codecs.uploads import Uploads
 from tiffin.errors import Error, Failed
 from tiffin.frameworks.memory import Peaks
 from tiffin.messages.link import Batch, LinkMessage, Open, Ran, Reply
@@ -56,6 +57,7 @@ class Runner:
         encode = method.codec.encode
         call = method.call
         tracked = method.tracked
+        files = method.files
         out: list[LinkMessage] = []
         rows = 0
         started = flushed = now = clock()
@@ -64,9 +66,11 @@ class Runner:
             if session.cancelled and stream in session.cancelled:
                 continue
             rows += 1
+            uploads = Uploads() if files else None
             try:
                 body = member.body
-                arguments = decode(member.media, body if type(body) is bytes else session.body(body))
+                raw = body if type(body) is bytes else session.body(body)
+                arguments = decode(member.media, raw) if uploads is None else method.decode(member, raw, uploads)
                 result = _tracked(method, session, [member], received, arguments) if tracked else call(arguments)
             except Error as error:
                 out.append(failure(stream, error))
@@ -84,6 +88,9 @@ class Runner:
                     # A device works on behind the method's back: its errors may come to light when the result is fetched.
                     self._health.kind(method.spec.name, [member], error)
                     out.append(bad_output(stream, method.spec.name, error))
+            finally:
+                if uploads is not None:
+                    uploads.close()
             now = clock()
             if now - flushed > FLUSH_S and member is not batch.members[-1]:
                 session.send(out)
@@ -101,15 +108,19 @@ class Runner:
         if kind == "out_of_memory" and member.idempotent and not method.tracked:
             error.__traceback__ = None  # its frames hold what was too large
             free_memory()
+            uploads = Uploads() if method.files else None
             try:
                 body = member.body
-                arguments = method.codec.decode(member.media, body if type(body) is bytes else session.body(body))
+                arguments = method.decode(member, body if type(body) is bytes else session.body(body), uploads)
                 result = method.call(arguments)
                 if type(result) is Failed:
                     return failure(member.stream, result.error)
                 return Reply(member.stream, *method.codec.encode(result, member.accept))
             except BaseException as again:  # wall: as in `_frame`
                 error = again
+            finally:
+                if uploads is not None:
+                    uploads.close()
         if isinstance(error, Error):
             return failure(member.stream, error)
         log_failure(name, [member], error)

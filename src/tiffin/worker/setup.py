@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from tiffin.config.parts import FilesConfig
 from tiffin.errors import StartError
 
 SETUP_VARIABLE = "TIFFIN_WORKER"
@@ -31,6 +32,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
         beat_s: pause between signs of life until the engine's Welcome says another.
         life_fd: read end of a pipe that ends with the supervisor; -1 for none.
         again: its last start died while loading, and has shown its traceback.
+        files: limits of files that clients send.
         memory: bytes of each of its devices that it may use, in their order; 0: no limit. cores: CPU cores to stay on, empty: all.
     """
 
@@ -49,6 +51,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, kw_only=True):
     beat_s: float = 0.5
     life_fd: int = -1
     again: bool = False
+    files: FilesConfig = FilesConfig()
     memory: tuple[int, ...] = ()
     cores: tuple[int, ...] = ()
 

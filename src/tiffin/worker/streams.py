@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
+from tiffin.codecs.uploads import Uploads
 from tiffin.errors import Error
 from tiffin.messages.link import Batch, Data, End, LinkMessage, Open, Ran
 from tiffin.worker.context import Run, current_run
@@ -119,11 +120,12 @@ class StreamLane:
         started = time.perf_counter()
         last: list[LinkMessage] = []
         run = Run(session, [member], received)
+        uploads = Uploads() if method.files else None
         if method.tracked:
             current_run.set(run)
         try:
             if not window.stopped:
-                self._pieces(run, method, member, window)
+                self._pieces(run, method, member, window, uploads)
                 last.append(End(stream))
         except Stopped:
             pass
@@ -137,15 +139,17 @@ class StreamLane:
         finally:
             if method.tracked:
                 current_run.set(None)
+            if uploads is not None:
+                uploads.close()
             session.stop.pop(stream, None)
             session.widen.pop(stream, None)
             last.append(Ran(batch.batch, time.perf_counter() - started, 1))
             session.send(last)
 
-    def _pieces(self, run: Run, method: Method, member: Open, window: Window) -> None:
+    def _pieces(self, run: Run, method: Method, member: Open, window: Window, uploads: Uploads | None) -> None:
         """Send every item of the method's generator."""
         session = run.session
-        arguments = method.codec.decode(member.media, session.body(member.body))
+        arguments = method.decode(member, session.body(member.body), uploads)
         if method.context is not None:
             arguments[method.spec.context] = method.context(run)
         items: Iterator[Any] = method.call(arguments)

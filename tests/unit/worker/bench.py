@@ -73,13 +73,13 @@ class JsonCodec:
     def __init__(self) -> None:
         self.rounds: list[int] = []
 
-    def decode(self, media: int, body: bytes | memoryview) -> dict[str, Any]:
+    def decode(self, media: int, body: bytes | memoryview, incoming: Any = None) -> dict[str, Any]:
         try:
             return msgspec.json.decode(body, type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise Error(str(error), code=Code.INVALID_INPUT) from None
 
-    def decode_batch(self, members: Sequence[tuple[int, bytes | memoryview]]) -> Decoded:
+    def decode_batch(self, members: Sequence[Any]) -> Decoded:
         self.rounds.append(len(members))
         decoded = Decoded()
         for index, (media, body) in enumerate(members):

@@ -7,6 +7,8 @@ const POLL_MS = 3000;
 const SHOWN_CHARS = 200000;
 const PRETTY_CHARS = 1000000;
 const LINE_CHARS = 88;
+const PICTURE_PIXELS = 2048;
+const FORM = "multipart/form-data";
 
 const byId = (id) => document.getElementById(id);
 let loaded = false;
@@ -162,11 +164,11 @@ function methodNode(doc, path, operation) {
       text ? make("p", { class: "doc", text }) : null,
       make("h4", { text: "Takes" }), takes(doc, bodies),
       make("h4", { text: facts.streams ? "Answers with a stream of" : "Answers with" }), gives(doc, answers)),
-    tryNode(path, bodies, answers, facts.streams === true));
+    tryNode(doc, path, bodies, answers, facts.streams === true));
 }
 
 function takes(doc, bodies) {
-  const json = bodies["application/json"];
+  const json = bodies[FORM] || bodies["application/json"];
   const whole = json ? resolve(doc, json.schema) : undefined;
   const list = make("dl", { class: "fields" });
   if (json && json["x-tiffin-fields"] && whole && whole.properties) {
@@ -179,7 +181,7 @@ function takes(doc, bodies) {
   } else if (json) {
     list.append(fieldNode(doc, "body", json.schema, "the whole body"));
   }
-  const others = Object.keys(bodies).filter((media) => media !== "application/json");
+  const others = Object.keys(bodies).filter((media) => bodies[media] !== json);
   if (others.length) list.append(make("div", { class: "field" }, make("dt", {}, json ? "or" : "body"), make("dd", { class: "type", text: others.join(", ") })));
   return list;
 }
@@ -202,11 +204,12 @@ function exampleText(media, content) {
   return isJson(media) ? pretty(JSON.stringify(example)) : String(example);
 }
 
-function tryNode(path, bodies, answers, streams) {
+function tryNode(doc, path, bodies, answers, streams) {
   const url = new URL(path.replace(/^\/+/, ""), BASE);
   const medias = Object.keys(bodies).length ? Object.keys(bodies) : ["application/json"];
   const choose = (names) => make("select", {}, ...names.map((name) => make("option", { value: name, text: name })));
   const media = choose(medias);
+  if (medias.includes(FORM)) media.value = FORM;
   const accept = choose(["", ...Object.keys(answers)]);
   accept.options[0].textContent = "whatever fits";
   const deadline = make("input", { type: "number", min: "1", step: "1", placeholder: "default", inputmode: "numeric" });
@@ -220,29 +223,37 @@ function tryNode(path, bodies, answers, streams) {
   const copy = make("button", { type: "button", class: "plain small", text: "Copy" });
   const answer = make("div", { class: "answer", hidden: "" });
   const textLabel = make("label", {}, "Body", text);
+  const chosen = make("div", { class: "pictures" });
   const fileLabel = make("label", {}, "Body from a file", file);
+  const form = bodies[FORM] ? formFields(doc, bodies[FORM]) : null;
   let running = null;
 
   const content = () => bodies[media.value];
-  const byFile = () => !isText(media.value);
+  const byForm = () => media.value === FORM;
+  const byFile = () => !isText(media.value) && !byForm();
+  // A pattern such as image/* is no type that a request can have: the file's own is sent.
+  const bodyType = () => (media.value.includes("*") ? file.files[0]?.type || "application/octet-stream" : media.value);
   const headers = () => {
-    const lines = { "content-type": media.value };
+    const lines = byForm() ? {} : { "content-type": bodyType() };  // the browser names a form's boundary
     if (accept.value) lines.accept = accept.value;
     if (deadline.value && deadline.checkValidity()) lines["tiffin-timeout-ms"] = deadline.value;
     return lines;
   };
   const refresh = () => {
-    textLabel.hidden = byFile();
-    fileLabel.hidden = !byFile();
+    textLabel.hidden = byFile() || byForm();
+    fileLabel.hidden = chosen.hidden = !byFile();
+    if (form) form.node.hidden = !byForm();
     hint.textContent = content()?.example === undefined && isText(media.value) && !text.value
       ? "The smallest body is too large to show here: paste one, or send a file with curl." : "";
     if (isJson(media.value) && text.value) {
       try { JSON.parse(text.value); } catch (error) { hint.textContent = "Not JSON yet: " + error.message; }
     }
+    if (byForm()) hint.textContent = form.problem();
     const body = byFile() ? "@" + (file.files[0]?.name || "FILE") : text.value;
+    const data = byForm() ? form.words() : [(byFile() || body.startsWith("@") ? "--data-binary " : "--data-raw ") + quote(shorter(body))];
     curl.textContent = ["curl" + (streams ? " -N" : ""), quote(url.href),
       ...Object.entries(headers()).map(([name, value]) => "-H " + quote(name + ": " + value)),
-      (byFile() || body.startsWith("@") ? "--data-binary " : "--data-raw ") + quote(shorter(body))].join(" \\\n  ");
+      ...data].join(" \\\n  ");
   };
   const fill = () => {
     text.value = exampleText(media.value, content());
@@ -256,7 +267,7 @@ function tryNode(path, bodies, answers, streams) {
     send.disabled = true;
     stop.hidden = false;
     try {
-      const body = byFile() ? file.files[0] || "" : text.value;
+      const body = byForm() ? form.data() : byFile() ? file.files[0] || "" : text.value;
       await call(url, { method: "POST", headers: headers(), body, signal: running.signal, credentials: "same-origin", redirect: "error" }, streams, answer);
     } finally {
       running = null;
@@ -264,12 +275,12 @@ function tryNode(path, bodies, answers, streams) {
       stop.hidden = true;
     }
   };
-  const form = make("form", { class: "try", autocomplete: "off", on: { submit } },
+  const node = make("form", { class: "try", autocomplete: "off", on: { submit } },
     make("div", { class: "settings" },
       make("label", {}, "Body type", media),
       make("label", {}, "Answer type", accept),
       make("label", {}, "Deadline, ms", deadline)),
-    textLabel, fileLabel, hint,
+    textLabel, fileLabel, chosen, form ? form.node : null, hint,
     make("div", { class: "actions" }, send, stop, reset, make("span", { class: "keys", text: "Ctrl + Enter sends" })),
     make("div", { class: "curl" },
       make("div", { class: "curl-head" }, make("h4", { text: "The same with curl" }), copy), curl),
@@ -277,13 +288,140 @@ function tryNode(path, bodies, answers, streams) {
   media.addEventListener("change", fill);
   for (const input of [accept, deadline, text, file]) input.addEventListener("input", refresh);
   text.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); form.requestSubmit(); }
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); node.requestSubmit(); }
   });
   stop.addEventListener("click", () => running?.abort());
-  reset.addEventListener("click", fill);
+  reset.addEventListener("click", () => { form?.reset(); fill(); });
   copy.addEventListener("click", () => copyText(curl, copy));
+  file.addEventListener("change", () => preview(chosen, file.files));
+  if (form) form.node.addEventListener("input", refresh);
   fill();
-  return form;
+  return node;
+}
+
+// ---- files --------------------------------------------------------------------------------------------------------------
+
+// The inputs of a form: a picker for each file, a line or a text area for each other field.
+function formFields(doc, content) {
+  const schema = resolve(doc, content.schema) || {};
+  const required = schema.required || [];
+  const examples = content["x-tiffin-example"] || {};
+  const fields = Object.entries(schema.properties || {}).map(([name, raw]) => {
+    const shown = resolve(doc, raw) || {};
+    const one = shown.type === "array" && shown.items ? shown.items : shown;
+    const isFile = one.format === "binary";
+    const asJson = Boolean(content.encoding?.[name]);
+    const start = examples[name] === undefined ? "" : asJson ? JSON.stringify(examples[name]) : String(examples[name]);
+    const input = isFile ? make("input", { type: "file", name }) : make("textarea", { name, rows: "1", spellcheck: "false", placeholder: asJson ? "JSON" : "text" });
+    if (isFile && one !== shown) input.multiple = true;
+    if (isFile && one.contentMediaType) input.accept = one.contentMediaType;
+    if (!isFile) input.value = start;
+    const pictures = make("div", { class: "pictures" });
+    if (isFile) input.addEventListener("change", () => preview(pictures, input.files));
+    return { name, input, isFile, asJson, start, pictures, needed: required.includes(name) };
+  });
+  const given = (field) => (field.isFile ? field.input.files.length > 0 : field.input.value !== "" || (field.needed && !field.asJson));
+  return {
+    node: make("div", { class: "form-fields" }, ...fields.map((field) => make("div", {},
+      make("label", {}, field.name + (field.needed ? "" : " (optional)"), field.input), field.pictures))),
+    problem() {
+      for (const field of fields) {
+        if (field.isFile && field.needed && !given(field)) return `Choose a file for ${field.name}.`;
+        if (!field.isFile && field.asJson && given(field)) {
+          try { JSON.parse(field.input.value); } catch (error) { return `${field.name} is not JSON yet: ${error.message}`; }
+        }
+      }
+      return "";
+    },
+    data() {
+      const data = new FormData();
+      for (const field of fields.filter(given)) {
+        if (field.isFile) for (const file of field.input.files) data.append(field.name, file);
+        else data.append(field.name, field.input.value);
+      }
+      return data;
+    },
+    words() {
+      return fields.filter((field) => given(field) || field.needed).flatMap((field) => {
+        if (!field.isFile) return ["--form-string " + quote(field.name + "=" + field.input.value)];
+        const files = field.input.files.length ? [...field.input.files] : [{ name: "FILE" }];
+        return files.map((file) => "-F " + quote(`${field.name}=@"${file.name.replace(/["\\]/g, "\\$&")}"`));
+      });
+    },
+    reset() {
+      for (const field of fields) { field.input.value = field.isFile ? "" : field.start; field.pictures.replaceChildren(); }
+    },
+  };
+}
+
+function preview(node, files) {
+  node.replaceChildren();
+  for (const file of [...files].slice(0, 8)) picture(file, file.name).then((shown) => shown && node.append(shown));
+}
+
+// A picture is drawn on a canvas: its bytes become pixels, never a document, and the page's policy needs no blob: images.
+async function picture(blob, name) {
+  try {
+    const bitmap = await createImageBitmap(blob);
+    const scale = Math.min(1, PICTURE_PIXELS / Math.max(bitmap.width, bitmap.height));
+    const canvas = make("canvas", { class: "picture", role: "img", "aria-label": name });
+    canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+    canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    const facts = make("figcaption", { class: "quiet", text: `${name} · ${bitmap.width} × ${bitmap.height} · ${size(blob.size)}` });
+    bitmap.close();
+    return make("figure", {}, canvas, facts);
+  } catch {
+    return null;  // no picture, or none that the browser reads
+  }
+}
+
+const links = [];  // of the answers that are shown; their files stay in memory as long
+
+function download(blob, name) {
+  const href = URL.createObjectURL(new Blob([blob], { type: "application/octet-stream" }));  // saved, never shown as a page
+  links.push(href);
+  while (links.length > 32) URL.revokeObjectURL(links.shift());
+  return make("a", { class: "download", href, download: name, text: `Save ${name} (${size(blob.size)})` });
+}
+
+function suffixOf(media) {
+  const known = { "image/jpeg": ".jpg", "audio/mpeg": ".mp3", "text/csv": ".csv", "application/x-npy": ".npy", "application/json": ".json" };
+  const name = media.split(";")[0].trim().toLowerCase();
+  const plain = /^(?:image|audio|video)\/([a-z0-9]{2,5})$/.exec(name);
+  return known[name] || (plain ? "." + plain[1] : ".bin");
+}
+
+async function fileNode(bytes, media, name) {
+  const blob = new Blob([bytes], { type: media.split(";")[0] });
+  const shown = /^image\//i.test(media) ? await picture(blob, name) : null;
+  return make("div", { class: "file" }, shown, download(blob, name));
+}
+
+// Cuts a multipart answer into its parts: name, file name, type and bytes of each.
+function partsOf(bytes, media) {
+  const boundary = /boundary="?([^";]+)"?/i.exec(media)?.[1];
+  if (!boundary) return [];
+  const line = new TextEncoder().encode("--" + boundary);
+  const places = [];
+  for (let at = bytes.indexOf(line[0]); at >= 0; at = bytes.indexOf(line[0], at + 1)) {
+    if (at + line.length <= bytes.length && line.every((byte, index) => bytes[at + index] === byte)) places.push(at);
+  }
+  return places.slice(0, -1).map((start, index) => {
+    const part = bytes.subarray(start + line.length + 2, places[index + 1] - 2);
+    let end = 0;
+    while (end < part.length && !(part[end] === 13 && part[end + 1] === 10 && part[end + 2] === 13)) end++;
+    const head = new TextDecoder().decode(part.subarray(0, end));
+    const word = (pattern) => pattern.exec(head)?.[1] || "";
+    return { name: word(/[; ]name="([^"]*)"/i), filename: word(/filename="([^"]*)"/i), type: word(/^content-type: *(.*)$/im).trim(), bytes: part.subarray(end + 4) };
+  });
+}
+
+async function partNode(part) {
+  const title = make("h4", { text: part.name });
+  if (part.filename || !isText(part.type)) return make("section", { class: "part" }, title, await fileNode(part.bytes, part.type, part.filename || part.name + suffixOf(part.type)));
+  const text = new TextDecoder().decode(part.bytes);
+  return make("section", { class: "part" }, title, make("pre", { class: "wrap", tabindex: "0", text: (isJson(part.type) ? pretty(text) : text).slice(0, SHOWN_CHARS) }));
 }
 
 // JSON in a shell line loses its indentation; everything else stays as it was typed.
@@ -352,7 +490,7 @@ async function call(url, request, streams, answer) {
     }
     if (isJson(media)) { all = pretty(all); body.textContent = all.slice(0, SHOWN_CHARS); shown = all.length; body.className = ""; }
     if (shown > SHOWN_CHARS) body.append(`\n… ${size(shown - SHOWN_CHARS)} more are not shown`);
-    if (!textual) binary(answer, body, chunks, media);
+    if (!textual) await binary(answer, body, chunks, media);
     if (textual && !bytes) body.textContent = "(empty)";
     say(kind, code);
     done(id && "request " + id);
@@ -363,17 +501,21 @@ async function call(url, request, streams, answer) {
   }
 }
 
-function binary(answer, body, chunks, media) {
-  const blob = new Blob(chunks, { type: "application/octet-stream" });
-  const head = chunks.length ? [...chunks[0].slice(0, 96)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ") : "(empty)";
-  body.textContent = head + (blob.size > 96 ? " …" : "");
-  const save = make("button", { type: "button", class: "plain small", text: "Save" });
-  save.addEventListener("click", () => {
-    const href = URL.createObjectURL(blob);
-    make("a", { href, download: /npy/.test(media) ? "answer.npy" : "answer.bin" }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 1000);
-  });
-  answer.append(save);
+async function binary(answer, body, chunks, media) {
+  const blob = new Blob(chunks);
+  if (/^multipart\/form-data/i.test(media)) {
+    const nodes = await Promise.all(partsOf(new Uint8Array(await blob.arrayBuffer()), media).map(partNode));
+    body.replaceWith(make("div", { class: "parts" }, ...nodes));
+    return;
+  }
+  const name = "answer" + suffixOf(media);
+  const shown = /^image\//i.test(media) ? await picture(new Blob(chunks, { type: media }), name) : null;
+  if (shown) body.replaceWith(shown);
+  else {
+    const head = chunks.length ? [...chunks[0].slice(0, 96)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ") : "(empty)";
+    body.textContent = head + (blob.size > 96 ? " …" : "");
+  }
+  answer.append(download(blob, name));
 }
 
 // ---- the page -----------------------------------------------------------------------------------------------------------
