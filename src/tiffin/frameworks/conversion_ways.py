@@ -261,7 +261,7 @@ def caller(source: Source, to: str, path: Path) -> Callable[[Mapping[str, Any]],
             return source.call
 
     def call(values: Mapping[str, Any]) -> Any:
-        with torch.inference_mode():
+        with torch.no_grad():
             return script(*[torch.as_tensor(value) for value in values.values()])
 
     return call

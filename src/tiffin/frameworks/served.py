@@ -14,14 +14,13 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from tiffin.errors import SpecError
+from tiffin.frameworks.served_name import PREFIX, decoded, encoded
 from tiffin.service.decorators import api, service
 from tiffin.service.markers import DType, Shape
 from tiffin.store import models
 from tiffin.store.manifest import Signature, Value
 from tiffin.store.model import Model
 from tiffin.store.rooms import room
-
-_PREFIX = "model_"
 
 
 def target_of(ref: str) -> str:
@@ -31,13 +30,13 @@ def target_of(ref: str) -> str:
         NotFoundError: there is no such model.
     """
     found = models.get(ref)
-    return f"{__name__}:{_PREFIX}{found.ref.encode().hex()}"
+    return f"{__name__}:{encoded(found.ref)}"
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith(_PREFIX):
+    if not name.startswith(PREFIX):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = service_of(models.get(bytes.fromhex(name.removeprefix(_PREFIX)).decode()), name)
+    found = globals()[name] = service_of(models.get(decoded(name)), name)
     return found
 
 

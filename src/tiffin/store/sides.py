@@ -5,6 +5,8 @@ Owns how each kind is written and read; frameworks' own objects go through their
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +50,11 @@ def _write(draft: Draft, name: str, value: Any, *, trusted: bool) -> tuple[dict[
     if isinstance(value, bytes | bytearray):
         draft.add(f"{place}.bin", bytes(value))
         return {"kind": "bytes", "path": f"{place}.bin"}, False
+    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and not value.dtype.hasobject:
+        buffer = io.BytesIO()
+        importlib.import_module("numpy").save(buffer, value, allow_pickle=False)
+        draft.add(f"{place}.npy", buffer.getvalue())
+        return {"kind": "array", "path": f"{place}.npy"}, False
     owner = claiming(value)
     if owner is not None:
         folder = draft.files / FOLDER / name
@@ -94,6 +101,8 @@ def read_side(stored: Stored, name: str, device: str) -> Any:
         return path.read_bytes().decode()
     if kind == "bytes":
         return path.read_bytes()
+    if kind == "array":
+        return importlib.import_module("numpy").load(path, allow_pickle=False)
     if kind in ("file", "folder"):
         return path
     if kind != "framework":
