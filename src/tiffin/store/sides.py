@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tiffin.errors import ModelError, NotFoundError, TrustError
 from tiffin.store.draft import Draft
 from tiffin.store.names import check_word, nearest
@@ -60,8 +62,7 @@ def _write(draft: Draft, name: str, value: Any, *, trusted: bool) -> tuple[dict[
         folder = draft.files / FOLDER / name
         folder.mkdir(parents=True)
         written = owner.write(value, folder, example=None, trusted=trusted, options={})
-        side = {"kind": "framework", "path": place, "framework": owner.name, "format": written.format}
-        return side | {"options": json.dumps(written.options)}, written.code
+        return _by_framework(place, owner.name, written), written.code
     try:
         content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         if json.loads(content) != value:  # a tuple, a key that is no text
@@ -74,10 +75,15 @@ def _write(draft: Draft, name: str, value: Any, *, trusted: bool) -> tuple[dict[
             ) from None
         folder = draft.files / FOLDER / name
         folder.mkdir(parents=True)
-        room("pickle").write(value, folder, example=None, trusted=True, options={})
-        return {"kind": "framework", "path": place, "framework": "pickle", "format": "pickle", "options": "{}"}, True
+        written = room("pickle").write(value, folder, example=None, trusted=True, options={})
+        return _by_framework(place, "pickle", written), True
     draft.add(f"{place}.json", content)
     return {"kind": "json", "path": f"{place}.json"}, False
+
+
+def _by_framework(place: str, name: str, written: Written) -> dict[str, str]:
+    options = json.dumps(written.options)
+    return {"kind": "framework", "path": place, "framework": name, "format": written.format, "options": options}
 
 
 def read_side(stored: Stored, name: str, device: str) -> Any:
@@ -111,13 +117,18 @@ def read_side(stored: Stored, name: str, device: str) -> Any:
     written = Written(format=side.get("format", ""), options=json.loads(side.get("options", "{}")))
     if owner.name == "pickle" and stored.trust is None:
         raise TrustError(f"{stored.ref}: side object {name!r} is a pickle and the model is not trusted")
-    inner = stored._replace(folder=path, manifest=_as_model(stored, owner.name, written))
-    return owner.read(inner, device, {})
-
-
-def _as_model(stored: Stored, framework: str, written: Written) -> Any:
-    import msgspec
-
-    return msgspec.structs.replace(
-        stored.manifest, framework=framework, format=written.format, options=written.options, objects={}
+    prefix = f"{side['path']}/"
+    manifest = msgspec.structs.replace(
+        stored.manifest,
+        framework=owner.name,
+        format=written.format,
+        options=written.options,
+        objects={},
+        example="",
+        files=[
+            msgspec.structs.replace(entry, path=entry.path.removeprefix(prefix))
+            for entry in stored.manifest.files
+            if entry.path.startswith(prefix)
+        ],
     )
+    return owner.read(stored._replace(folder=path, manifest=manifest), device, {})
