@@ -9,7 +9,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "tiffin"
 TRUSTED = "frameworks/trusted.py"
 MODULES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "code", "codeop"}
 CALLS = {"eval", "exec", "compile", "__import__"}
-# Each with its reason. The name of an error; a compiler of regular expressions or of PyTorch's; a pure list of opcodes is `pickletools`.
+# The name of an error, so that a refused load can be explained.
 ALLOWED = {"frameworks/torch.py imports _pickle.UnpicklingError"}
 
 
