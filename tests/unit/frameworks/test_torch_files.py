@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIFFIN_HOME", str(tmp_path / "home"))
 
 
-class Tied(torch.nn.Module):  # type: ignore[misc]
+class Tied(torch.nn.Module):
     """Two layers that share a weight, and a buffer."""
 
     def __init__(self, size: int = 3) -> None:
@@ -79,7 +79,7 @@ def test_a_class_that_cannot_be_made_again_is_said_when_it_is_saved(tied: Any) -
     assert set(model.load(device="cpu")) == {"first.weight", "scale"}
     assert tiffin.torch.save("n", Tied(size=5), init={"size": 5}).load(device="cpu").first.weight.shape == (5, 5)
 
-    class Local(torch.nn.Linear):  # type: ignore[misc]
+    class Local(torch.nn.Linear):
         pass
 
     with pytest.warns(UserWarning, match="is defined in a function"):
