@@ -8,6 +8,8 @@ const SHOWN_CHARS = 200000;
 const PRETTY_CHARS = 1000000;
 const LINE_CHARS = 88;
 const PICTURE_PIXELS = 2048;
+const TINY_PIXELS = 64;
+const ENLARGED_PIXELS = 128;
 const FORM = "multipart/form-data";
 
 const byId = (id) => document.getElementById(id);
@@ -251,6 +253,7 @@ function tryNode(doc, path, bodies, answers, streams) {
   const refresh = () => {
     textLabel.hidden = byFile() || byForm();
     fileLabel.hidden = !byFile() && !either();
+    fileLabel.firstChild.data = either() && !byFile() ? "Or from a file" : "Body from a file";
     chosen.hidden = !byFile();
     reset.textContent = hasExample() ? "Example" : "Clear";
     if (form) form.node.hidden = !byForm();
@@ -297,7 +300,12 @@ function tryNode(doc, path, bodies, answers, streams) {
     make("div", { class: "curl" },
       make("div", { class: "curl-head" }, make("h4", { text: "The same with curl" }), copy), curl),
     answer);
-  media.addEventListener("change", () => { if (!running) answer.hidden = true; fill(); });  // no answer to what is asked now
+  media.addEventListener("change", () => {
+    if (!running) answer.hidden = true;  // it is none to what is asked now
+    file.value = "";
+    chosen.replaceChildren();
+    fill();
+  });
   for (const input of [accept, deadline, text, file]) input.addEventListener("input", refresh);
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); node.requestSubmit(); }
@@ -376,11 +384,15 @@ function preview(node, files) {
 async function picture(blob, name) {
   try {
     const bitmap = await createImageBitmap(blob);
-    const scale = Math.min(1, PICTURE_PIXELS / Math.max(bitmap.width, bitmap.height));
+    const side = Math.max(bitmap.width, bitmap.height);
+    // What a network sees is often too small for an eye: whole pixels are drawn larger.
+    const scale = side < TINY_PIXELS ? Math.floor(ENLARGED_PIXELS / side) : Math.min(1, PICTURE_PIXELS / side);
     const canvas = make("canvas", { class: "picture", role: "img", "aria-label": name });
     canvas.width = Math.max(1, Math.round(bitmap.width * scale));
     canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingEnabled = scale < 1;
+    pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     const facts = make("figcaption", { class: "quiet", text: `${name} · ${bitmap.width} × ${bitmap.height} · ${size(blob.size)}` });
     bitmap.close();
     return make("figure", {}, canvas, facts);
