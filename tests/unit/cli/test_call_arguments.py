@@ -69,7 +69,7 @@ def test_a_value_is_text_where_the_method_takes_text_else_json(field, value):
 
 def test_an_array_comes_from_a_file(tmp_path):
     path = tmp_path / "x.npy"
-    np.save(path, np.float32([1, 2]))
+    np.save(path, np.array([1, 2], np.float32))
     assert read(files=(f"array=@{path}",))["array"].tolist() == [1, 2]
     assert read(files=("array=-",), stdin=path.read_bytes())["array"].dtype == np.float32
 
