@@ -44,7 +44,6 @@ def test_the_clients_blocks_run_one_after_the_other(url: str, capsys: pytest.Cap
     code = blocks(CLIENTS, "python")[1:]
     assert len(code) == 3
     names: dict[str, Any] = {"__name__": "clients"}
-    exec("import numpy as np\nimport tiffin", names)
     for block in code:
         exec(compile(block.replace(HERE, url), "clients.md", "exec", dont_inherit=True), names)
     said = capsys.readouterr().out
