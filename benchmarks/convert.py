@@ -40,8 +40,12 @@ def main() -> None:
             results[quantize or "float32"] = msgspec.to_builtins(made)
             for line in table(made):
                 print("  ".join(line))
-            print(f"largest difference {made.difference:.3g}, same class in {made.agreement:.1%} of {made.rows} rows of 32 tokens")
-        print(f"columns: format, size, ms at {ROWS[0]} and {ROWS[1]} rows, times as fast; processor: {', '.join(made.cpu)}")
+            print(
+                f"largest difference {made.difference:.3g}, same class in {made.agreement:.1%} of {made.rows} rows of 32 tokens"
+            )
+        print(
+            f"columns: format, size, ms at {ROWS[0]} and {ROWS[1]} rows, times as fast; processor: {', '.join(made.cpu)}"
+        )
     if given.out:
         given.out.write_text(json.dumps({"machine": measure.machine(), "results": results}, indent=1))
 
