@@ -60,6 +60,9 @@ def torch_files() -> None:
     torch.save({"a": torch.zeros(2), "b": Touch()}, FOLDER / "checkpoint.pt")
     torch.save(torch.nn.Linear(2, 2), FOLDER / "module.pt")
     torch.save({"a": Touch()}, FOLDER / "legacy.pth", _use_new_zipfile_serialization=False)
+    import safetensors.torch
+
+    safetensors.torch.save_file({"w": torch.zeros(2)}, FOLDER / "good.safetensors")
     net = torch.nn.Linear(2, 2).eval()
     program = torch.export.export(net, (torch.zeros(3, 2),), dynamic_shapes=({0: torch.export.Dim("rows")},))
     torch.export.save(program, FOLDER / "good.pt2")
@@ -85,6 +88,19 @@ def torch_files() -> None:
         return content
 
     rewritten(source, FOLDER / "weights.pt2", pickled)
+
+    class Writes(torch.nn.Module):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return rows
+
+    def saving(name: str, content: bytes) -> bytes:
+        if name.endswith("code/__torch__.py"):
+            return content.replace(b"return", b'ops.aten.save((1, 2), "x")\n    return', 1)
+        return content
+
+    with contextlib.suppress(Exception):
+        torch.jit.save(torch.jit.script(Writes()), str(FOLDER / "plain.ts"))
+        rewritten(FOLDER / "plain.ts", FOLDER / "saves.ts", saving)
     with zipfile.ZipFile(FOLDER / "old.pt2", "w") as archive:
         archive.writestr("version", "8.0")
         archive.writestr("serialized_exported_program.json", "{}")
@@ -243,6 +259,22 @@ def folders() -> None:
     shutil.copytree(FOLDER / "other-model", encoder)
     (encoder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (encoder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "evil.Model"}]))
+    safe = {"model.safetensors": b"\x02\0\0\0\0\0\0\0{}"}
+    others: dict[str, dict[str, Any]] = {
+        "kernels": {"config.json": {"model_type": "bert", "attn_implementation": "evil/kernel"}},
+        "shards": {
+            "config.json": {"model_type": "bert"},
+            "model.safetensors.index.json": {"weight_map": {"w": "../other-model/model.safetensors"}},
+        },
+        "padded": {"config.json": {"model_type": "bert"}, "tokenizer_config.json": {"auto_map": {"a": "b.C"}}},
+    }
+    for name, contents in others.items():
+        (FOLDER / name).mkdir()
+        for file, document in contents.items():
+            text = json.dumps(document)
+            (FOLDER / name / file).write_text(text + " " * (300_000_000 if file == "tokenizer_config.json" else 0))
+        for file, content in safe.items():
+            (FOLDER / name / file).write_bytes(content)
     saved = FOLDER / "saved"
     saved.mkdir()
     (saved / "saved_model.pb").write_bytes(b"\x08\x01\x12\x0a\x0a\x08WriteFile")

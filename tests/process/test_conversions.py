@@ -93,7 +93,7 @@ def test_a_converted_model_answers_as_the_original(source: str, to: str, quantiz
     _, difference, agreement, format, code, lines, ref = done.stdout.strip().splitlines()[-1].split()
     assert float(difference) <= (0.2 if quantize else 1e-4)
     assert agreement in ("None", "1.0") or quantize
-    assert (format, code, lines) == (to, "False", "2")
+    assert (format, code, lines) == (to, str(to == "torchscript"), "2")
     assert ref.startswith(f"m-{to}{f'-{quantize}' if quantize else ''}:")
 
 

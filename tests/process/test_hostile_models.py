@@ -52,7 +52,7 @@ def test_no_foreign_code_ran(report: dict[str, Any]) -> None:
 
 
 def test_what_is_data_loads_without_trust(report: dict[str, Any]) -> None:
-    assert {name for name, said in report["imports"].items() if said == "loaded"} == {"good.keras", "good.pt2"}
+    assert {name for name, said in report["imports"].items() if said == "loaded"} == {"good.keras", "good.safetensors"}
     assert [name for name, said in report["written"].items() if said == "loaded"] == []
 
 
@@ -72,7 +72,18 @@ def test_s_model_01_pickles_need_trust(report: dict[str, Any], name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoint.pt", "module.pt", "legacy.pth", "expression.pt2", "weights.pt2", "old.pt2", "reads.ts"]
+    "name",
+    [
+        "checkpoint.pt",
+        "module.pt",
+        "legacy.pth",
+        "expression.pt2",
+        "weights.pt2",
+        "old.pt2",
+        "good.pt2",
+        "reads.ts",
+        "plain.ts",
+    ],
 )
 def test_s_model_02_no_fall_back_from_a_safe_load(report: dict[str, Any], name: str) -> None:
     assert report["imports"][name].startswith("TrustError")
@@ -103,7 +114,9 @@ def test_s_model_05_onnx_weights_outside(report: dict[str, Any], name: str) -> N
     assert report["imports"][f"{name}.onnx"].startswith("ModelError")
 
 
-@pytest.mark.parametrize("name", ["auto-map", "other-model", "encoder", "saved", "evil.skops"])
+@pytest.mark.parametrize(
+    "name", ["auto-map", "other-model", "encoder", "saved", "evil.skops", "kernels", "shards", "padded"]
+)
 def test_s_model_07_folders_that_name_code_or_other_models(report: dict[str, Any], name: str) -> None:
     assert report["imports"][name].startswith("TrustError")
 

@@ -12,8 +12,11 @@ import click
 
 from tiffin.cli import models_view as view
 from tiffin.cli.progress import Bar, working
+from tiffin.errors import ModelError
+from tiffin.store.names import parse_ref
 
 if TYPE_CHECKING:
+    from tiffin.store.inspection import Inspected
     from tiffin.store.model import Model
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -73,11 +76,7 @@ def inspect(*, ref: str, as_json: bool) -> int:
 
     Exit status 0 where it is data alone, 77 where it is not.
     """
-    from tiffin.store import models
-    from tiffin.store.inspection import inspect as look
-
-    path = Path(ref)
-    found = look(path if path.exists() else models.get(ref).path)
+    found = _inspected(ref)
     if as_json:
         view.show_json(found)
     else:
@@ -92,11 +91,12 @@ def delete(*, refs: tuple[str, ...], yes: bool) -> None:
     """Delete versions: name:version, name:tag or name:latest. Tags that point to them go with them."""
     from tiffin.store import models
 
-    found = [models.named(ref) for ref in refs]
-    if not yes and not click.confirm(f"delete {', '.join(model.ref for model in found)}?"):
+    for ref in refs:
+        models.check_named(ref)
+    if not yes and not click.confirm(f"delete {', '.join(refs)}?"):
         raise click.Abort
     for ref in refs:
-        click.echo(f"deleted {models.delete(ref).ref}")
+        click.echo(f"deleted {models.delete(ref)}")
 
 
 @command.command("tag")
@@ -253,6 +253,20 @@ def gc() -> None:
     from tiffin.store.usage import collect
 
     click.echo(f"freed {view.size_text(collect(models.store()))}")
+
+
+def _inspected(ref: str) -> Inspected:
+    """Look into a model of the store, or into a file or folder; one that has a model's name is written ./name."""
+    from tiffin.store import models
+    from tiffin.store.inspection import inspect as look
+    from tiffin.store.inspection import inspect_stored
+
+    try:
+        return inspect_stored(models.store().find(parse_ref(ref)))
+    except ModelError:
+        if Path(ref).exists():
+            return look(Path(ref))
+        raise
 
 
 def _tags_by_ref(found: list[Model]) -> dict[str, str]:

@@ -15,8 +15,14 @@ CANCELLED = 130  # what a shell gives to a command that Ctrl-C ended
 _FAULT = 70
 
 
+def readable(text: str) -> str:
+    """Return text whose control characters are shown instead of obeyed: parts of it may be a stranger's."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+
+
 def say_problem(message: str, hint: str = "") -> None:
     """Write what went wrong, and what to do."""
+    message, hint = readable(message), readable(hint)
     colour = False if os.environ.get("NO_COLOR") else None  # None: where stderr is a terminal
     click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True, color=colour)
     if hint:

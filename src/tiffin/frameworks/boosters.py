@@ -1,6 +1,7 @@
 """What the rooms of the gradient boosters have in common: a model file that is data, and the class that reads it.
 
-Owns the recording of class and signature; a subclass says how its library writes and reads. Never unpickles.
+Owns the recording of class and signature; a subclass says how its library writes and reads. Never unpickles. The libraries' C code
+reads the trees of a file unchecked, so that a file of somebody else's may crash the process or worse: it needs trust.
 """
 # pyright: basic
 
@@ -10,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tiffin.errors import ModelError
+from tiffin.errors import ModelError, TrustError
 from tiffin.frameworks.library import library
 from tiffin.frameworks.room import Framework, is_a, only_file, take_options
-from tiffin.store.examples import signature_of
+from tiffin.store.examples import alone, signature_of
 from tiffin.store.manifest import Signature, Value
 from tiffin.store.rooms import Written
 from tiffin.store.store import Stored
@@ -45,6 +46,7 @@ class Boosters(Framework):
         extra = self._store(value, path, name)
         signatures: dict[str, Signature] = {}
         if example is not None:
+            example = alone(example)
             output = self.predict(value, example)
             signatures = {"predict": signature_of(example, output, names=["features"], call="predict")}
         elif features := self._features(value):
@@ -52,6 +54,7 @@ class Boosters(Framework):
             signatures = {"predict": Signature(inputs=inputs, batch_dim=0, call="predict")}
         return Written(
             format=self.suffixes[0][1:],
+            code=True,
             options={"file": path.name, "class": name, **extra},
             distributions=self.distributions,
             signatures=signatures,
@@ -66,10 +69,20 @@ class Boosters(Framework):
         if not self._mine(head):
             return None
         options = {"file": path.name, "class": self.plain}
-        return Written(format=path.suffix[1:], options=options, distributions=self.distributions)
+        return Written(format=path.suffix[1:], code=True, options=options, distributions=self.distributions)
+
+    def examine(self, path: Path) -> list[str]:
+        """Say that trees are read unchecked."""
+        found = self.detect(path)
+        return [f"{path.name}: its trees are read unchecked by the library's C code"] if found else []
 
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         del options
+        if stored.trust is None:
+            raise TrustError(
+                f"{stored.ref}: the trees of the file are read unchecked by {self.name}, and it is not trusted here",
+                hint=f"tiffin models trust {stored.ref}, where you know who made it",
+            )
         name = str(stored.manifest.options.get("class", self.plain))
         if name not in self.classes:
             raise ModelError(f"{stored.ref}: {self.name} has no class {name!r} that is loaded here")

@@ -114,19 +114,24 @@ def convert(
     return Converted(ref=saved.ref, lines=lines, difference=difference, agreement=agreement, rows=rows, cpu=cpu_flags())
 
 
-def compare(one: Call, other: Call, inputs: Mapping[str, Any]) -> tuple[float, float | None]:
+def compare(original: Call, converted: Call, inputs: Mapping[str, Any]) -> tuple[float, float | None]:
     """Return the largest absolute difference of two models' outputs, and the share of rows with the same largest output."""
     import numpy as np
 
-    first, second = (ways.arrays(call(inputs)) for call in (one, other))
+    first, second = (ways.arrays(call(inputs)) for call in (original, converted))
     if len(first) != len(second):
         raise ModelError(f"the converted model has {len(second)} outputs, the original {len(first)}")
     worst = 0.0
     for a, b in zip(first, second, strict=True):
         if a.size != b.size:
             raise ModelError(f"an output of the converted model has shape {b.shape}, of the original {a.shape}")
-        if a.size and a.dtype.kind in "fiub":
-            worst = max(worst, float(np.max(np.abs(a.astype(np.float64) - b.reshape(a.shape).astype(np.float64)))))
+        if a.dtype.kind not in "fiub":
+            worst = worst if np.array_equal(a, b.reshape(a.shape)) else float("inf")
+        elif a.size:
+            one, other = a.astype(np.float64), b.reshape(a.shape).astype(np.float64)
+            same = (one == other) | (np.isnan(one) & np.isnan(other))
+            apart = float(np.max(np.where(same, 0.0, np.abs(one - other))))
+            worst = max(worst, float("inf") if np.isnan(apart) else apart)
     main, found = first[-1], second[-1]
     if main.ndim != 2 or main.shape[1] < 2:
         return worst, None

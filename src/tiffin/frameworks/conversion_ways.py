@@ -66,6 +66,8 @@ def source_of(model: Model, example: Any) -> Source:
         )
     signature = next(iter(model.info.signatures.values()), None)
     names = [value.name for value in signature.inputs] if signature else []
+    if signature is not None and any(value.kind != "tensor" for value in signature.inputs):
+        raise ModelError(f"{model.ref} takes text or a table: only models over arrays are converted")
     inputs = {name: to_numpy(value) for name, value in as_inputs(given, names).items()}
     run = room(framework).runner(model._stored, loaded)
     return Source(model, loaded, inputs, lambda values: run(**values), {})

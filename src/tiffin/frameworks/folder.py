@@ -39,7 +39,11 @@ class Folder(Framework):
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         del device, options
         name = stored.manifest.options.get("file")
-        return stored.folder / str(name) if name else stored.folder
+        if name is None:
+            return stored.folder
+        if name not in {entry.path for entry in stored.manifest.files}:
+            raise ModelError(f"{stored.ref}: {name!r} is no file of this model")
+        return stored.folder / str(name)
 
 
 ROOM = Folder()

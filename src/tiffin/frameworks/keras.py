@@ -70,20 +70,20 @@ class Keras(Framework):
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         path = only_file(stored, (".keras", ".h5", ".hdf5"))
         custom = dict(options.get("custom_objects") or {})
-        trusted = stored.trust is not None and stored.manifest.code
-        if not trusted:
-            reaching = keras_archive.reach(path, custom)
-            if reaching:
-                hint = f"tiffin models inspect {stored.ref} shows all of it"
-                if all("somebody's own" in one or "would import" in one for one in reaching):
-                    raise ModelError(
-                        f"{stored.ref}: {reaching[0]}", hint="give the classes: load(…, custom_objects={…})"
-                    )
-                raise TrustError(f"{stored.ref} is not data alone: {reaching[0]}", hint=hint)
+        trusted = stored.trust is not None
+        reaching = keras_archive.reach(path, custom)
+        if not trusted and reaching:
+            hint = f"tiffin models inspect {stored.ref} shows all of it"
+            if all("somebody's own" in one or "would import" in one for one in reaching):
+                raise ModelError(f"{stored.ref}: {reaching[0]}", hint="give the classes: load(…, custom_objects={…})")
+            raise TrustError(f"{stored.ref} is not data alone: {reaching[0]}", hint=hint)
         keras = library("keras")
         with _on(device):
             return keras.saving.load_model(
-                path, custom_objects=custom or None, compile=bool(options.get("compile")), safe_mode=not trusted
+                path,
+                custom_objects=custom or None,
+                compile=bool(options.get("compile")),
+                safe_mode=not (trusted and reaching),
             )
 
     def runner(self, stored: Stored, loaded: Any) -> Any:
@@ -122,7 +122,7 @@ def _on(device: str) -> Any:
 
 
 def _signature(model: Any) -> Signature:
-    inputs = [_value(tensor, f"input{index}") for index, tensor in enumerate(model.inputs)]
+    inputs = [_value(tensor, str(tensor.name)) for tensor in model.inputs]
     if len(inputs) == 1:
         inputs = [Value(name="inputs", dtype=inputs[0].dtype, shape=inputs[0].shape)]
     outputs = [

@@ -39,7 +39,7 @@ def reach(path: Path, custom: Collection[str] = ()) -> list[str]:
     Raises:
         ModelError: it is no `.keras` file, or its zip is not plain.
     """
-    if not is_zip(path):
+    if path.suffix != ".keras" or not is_zip(path):
         return [f"{path.name} is in the old HDF5 format, which may hold code"]
     with checked_zip(path) as archive:
         names = set(archive.namelist())

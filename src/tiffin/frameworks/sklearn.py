@@ -15,7 +15,7 @@ from typing import Any
 from tiffin.errors import ModelError, TrustError
 from tiffin.frameworks.library import library
 from tiffin.frameworks.room import Framework, is_a, only_file, take_options
-from tiffin.store.examples import signature_of
+from tiffin.store.examples import alone, signature_of
 from tiffin.store.manifest import Signature, Value
 from tiffin.store.rooms import Written
 from tiffin.store.store import Stored
@@ -59,14 +59,14 @@ class SkLearn(Framework):
         signatures: dict[str, Signature] = {}
         if example is not None and call:
             names = ["features"]
+            example = alone(example)
             signatures = {call: signature_of(example, getattr(value, call)(example), names=names, call=call)}
         elif call and getattr(value, "n_features_in_", 0):
-            shape: list[int | None] = [None, int(value.n_features_in_)]
-            inputs = [Value(name="features", dtype="float64", shape=shape)]
+            inputs = [_features(value)]
             signatures = {call: Signature(inputs=inputs, batch_dim=0, call=call)}
         return Written(
             format="skops",
-            code=bool(unknown),
+            code=bool(unknown) or self._opens(path),
             options={"file": path.name, "call": call},
             distributions=self.distributions,
             signatures=signatures,
@@ -78,9 +78,14 @@ class SkLearn(Framework):
             return None
         self._check(path)
         unknown = library("skops.io").get_untrusted_types(file=path)
-        return Written(
-            format="skops", code=bool(unknown), options={"file": path.name}, distributions=self.distributions
-        )
+        code = bool(unknown) or self._opens(path)
+        return Written(format="skops", code=code, options={"file": path.name}, distributions=self.distributions)
+
+    def _opens(self, path: Path) -> bool:
+        """Say whether a vectorizer in the file takes the names of files as its input."""
+        with checked_zip(path) as archive:
+            schema = read_member(archive, "schema.json").decode("utf-8", "replace")
+        return any(text in schema for text in ('\\"filename\\"', '\\"file\\"', "'filename'"))
 
     def _check(self, path: Path) -> None:
         if not is_zip(path):
@@ -96,7 +101,8 @@ class SkLearn(Framework):
         if path.suffix != ".skops":
             return []
         self._check(path)
-        return [f"{path.name} makes objects of {name}" for name in library("skops.io").get_untrusted_types(file=path)]
+        found = [f"{path.name} makes objects of {name}" for name in library("skops.io").get_untrusted_types(file=path)]
+        return [*found, f"{path.name} opens files that a caller names"] if self._opens(path) else found
 
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         del device, options
@@ -109,6 +115,11 @@ class SkLearn(Framework):
                 f"{stored.ref} would make objects of {', '.join(sorted(unknown)[:5])}",
                 hint=f"tiffin models inspect {stored.ref}; then tiffin models trust {stored.ref}",
             )
+        if self._opens(path) and (stored.trust is None or not stored.manifest.code):
+            raise TrustError(
+                f"{stored.ref} opens files that a caller names (input='filename')",
+                hint="tiffin models trust, if it is meant",
+            )
         return files.load(path, trusted=unknown)
 
     def signatures(self, stored: Stored) -> dict[str, Signature]:
@@ -119,15 +130,28 @@ class SkLearn(Framework):
         features = int(getattr(loaded, "n_features_in_", 0))
         if not call or not features:
             return {}
-        inputs = [Value(name="features", dtype="float64", shape=[None, features])]
+        inputs = [_features(loaded)]
         return {call: Signature(inputs=inputs, batch_dim=0, call=call)}
 
     def runner(self, stored: Stored, loaded: Any) -> Any:
         """Return what calls the estimator's method with its one input."""
         recorded = stored.manifest.signatures or self.signatures(stored)
         call = getattr(loaded, next(iter(recorded.values())).call)
-        return lambda **inputs: call(*inputs.values())
+
+        def run(**inputs: Any) -> Any:
+            found = call(*inputs.values())
+            return found.toarray() if hasattr(found, "toarray") else found  # a sparse matrix
+
+        return run
 
 
 ROOM = SkLearn()
 save, load = ROOM.save, ROOM.load
+
+
+def _features(estimator: Any) -> Value:
+    """Return the input of an estimator that was trained on a matrix, or on a table whose columns it remembers."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None:
+        return Value(name="features", kind="table", columns=dict.fromkeys(map(str, names), ""))
+    return Value(name="features", dtype="float64", shape=[None, int(estimator.n_features_in_)])

@@ -7,14 +7,9 @@ unsafe one.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
-import os
-import sys
 import warnings
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +19,17 @@ from tiffin.errors import ModelError, TrustError
 from tiffin.frameworks import torch_programs, trusted
 from tiffin.frameworks.library import library
 from tiffin.frameworks.room import Framework, is_a, numbers, only_file, take_options
+from tiffin.frameworks.torch_modules import (
+    check_header,
+    evaluating,
+    imported,
+    not_made_again,
+    parameters,
+    plain,
+    take_precision,
+    tensors,
+    weights_only,
+)
 from tiffin.frameworks.torch_signatures import exported_signature
 from tiffin.store.examples import as_inputs, signature_of
 from tiffin.store.manifest import Signature, Value
@@ -65,6 +71,7 @@ class Torch(Framework):
                 "safetensors". init: keyword arguments (JSON) with which the class is made again.
         """
         given = take_options(options, ("format", "init"), "tiffin.torch.save")
+        value = getattr(value, "_orig_mod", value)  # what torch.compile has wrapped
         format = given.get("format") or self._format(value)
         if format not in _FILES or format == CHECKPOINT:
             raise ModelError(
@@ -105,7 +112,7 @@ class Torch(Framework):
             kept = json.loads(json.dumps(dict(init)))
         except (TypeError, ValueError) as error:
             raise ModelError(f"init={dict(init)!r} is not JSON: {error}", hint="give plain values") from None
-        reason = _not_made_again(value, kept)
+        reason = not_made_again(value, kept)
         if reason:
             warnings.warn(f"load(…, cls=…) will need the class: {reason}", stacklevel=5)
         else:
@@ -120,40 +127,44 @@ class Torch(Framework):
             if not is_a(value, "torch.jit:ScriptModule"):
                 if example is None:
                     raise ModelError("TorchScript is made of a module by running it", hint="pass example=one input")
-                with torch.inference_mode(False), torch.no_grad():
-                    inputs = _tensors(as_inputs(example), value)
-                    value = torch.jit.trace(value.eval(), tuple(inputs.values()))
+                with torch.inference_mode(False), torch.no_grad(), evaluating(value):
+                    inputs = tensors(as_inputs(example, parameters(value)), value)
+                    value = torch.jit.trace(value, tuple(inputs.values()))
             torch.jit.save(value, str(path))
-        return self._written(SCRIPT, value, example)
+        return self._written(SCRIPT, value, example, code=True)
 
     def _write_exported(self, value: Any, path: Path, example: Any) -> Written:
         torch = library("torch")
         if not is_a(value, "torch.export:ExportedProgram"):
             if example is None:
                 raise ModelError("a program is exported by running the module", hint="pass example=one input")
-            inputs = _tensors(as_inputs(example, _parameters(value)), value)
+            inputs = tensors(as_inputs(example, parameters(value)), value)
             # A row count of 1 would be taken for a constant.
             inputs = {
                 name: tensor if tensor.shape[0] > 1 else torch.cat([tensor, tensor]) for name, tensor in inputs.items()
             }
             rows = torch.export.Dim("rows", min=1)
-            value = torch.export.export(
-                value.eval(), tuple(inputs.values()), dynamic_shapes=tuple({0: rows} for _ in inputs), strict=False
-            )
+            with evaluating(value):
+                value = torch.export.export(
+                    value, tuple(inputs.values()), dynamic_shapes=tuple({0: rows} for _ in inputs), strict=False
+                )
         torch.export.save(value, str(path))
         return Written(
-            format=EXPORTED, distributions=self.distributions, signatures={"predict": exported_signature(value)}
+            format=EXPORTED,
+            code=True,
+            distributions=self.distributions,
+            signatures={"predict": exported_signature(value)},
         )
 
     def _written(self, format: str, value: Any, example: Any, *, code: bool = False) -> Written:
         signatures: dict[str, Signature] = {}
         if example is not None:
             torch = library("torch")
-            names = _parameters(value)
+            names = parameters(value)
             inputs = as_inputs(example, names)
-            with torch.inference_mode():
-                output = value(*_tensors(inputs, value).values())
-            signatures = {"predict": signature_of(inputs, _plain(output), names=names, call="forward")}
+            with torch.inference_mode(), evaluating(value):
+                output = value(*tensors(inputs, value).values())
+            signatures = {"predict": signature_of(inputs, plain(output), names=names, call="forward")}
         return Written(format=format, code=code, distributions=self.distributions, signatures=signatures)
 
     # -- reading -----------------------------------------------------------------------------------------------------------
@@ -164,6 +175,7 @@ class Torch(Framework):
             return None
         options = {"file": path.name}
         if path.suffix == ".safetensors":
+            check_header(path)
             return Written(format=WEIGHTS, options=options, distributions=self.distributions)
         kind = torch_programs.kind_of(path) if path.suffix in (".pt", ".pth", ".pt2", ".ts", ".bin", ".ckpt") else ""
         if kind:
@@ -215,7 +227,7 @@ class Torch(Framework):
 
     def program(self, stored: Stored) -> Any:
         """Return a torch.export program of a file that has been looked into."""
-        with _weights_only():
+        with weights_only():
             return library("torch").export.load(str(only_file(stored, (".pt2",))))
 
     def _read_weights(self, stored: Stored, path: Path, device: str, options: Mapping[str, Any]) -> Any:
@@ -231,7 +243,7 @@ class Torch(Framework):
                     f"{stored.ref} says that its class is {recorded}: importing it runs code, and it is not trusted here",
                     hint="give the class yourself: load(…, cls=Network); or tiffin models trust",
                 )
-            cls = _imported(stored.ref, str(recorded), torch.nn.Module)
+            cls = imported(stored.ref, str(recorded), torch.nn.Module)
         init = options.get("init", stored.manifest.options.get("init", {}))
         try:
             module = cls(**init) if isinstance(cls, type) else cls
@@ -240,6 +252,7 @@ class Torch(Framework):
                 f"{stored.ref}: {cls.__qualname__} cannot be made: {error}",
                 hint="save(…, init={…}) records its arguments",
             ) from error
+        take_precision(module, path)
         missing, unexpected = files.load_model(module, path, strict=False)
         if missing or unexpected:
             raise ModelError(
@@ -272,7 +285,7 @@ class Torch(Framework):
 
         def run(**inputs: Any) -> Any:
             with mode():
-                return _plain(loaded(*[tensor(name, value) for name, value in inputs.items()]))
+                return plain(loaded(*[tensor(name, value) for name, value in inputs.items()]))
 
         return run
 
@@ -284,7 +297,7 @@ class Torch(Framework):
         loaded = self.read(stored, "cpu", {})
         if stored.manifest.format == EXPORTED:
             return {"predict": exported_signature(self.program(stored))}
-        inputs = [Value(name=name) for name in _parameters(loaded)]
+        inputs = [Value(name=name) for name in parameters(loaded)]
         return {"predict": Signature(inputs=inputs, call="forward")}
 
     def _breaks(self, format: str, name: str, then: tuple[int, ...], now: tuple[int, ...]) -> str:
@@ -294,91 +307,3 @@ class Torch(Framework):
 
 
 ROOM = Torch()
-
-
-def _not_made_again(module: Any, init: Mapping[str, Any]) -> str:
-    """Return why another process cannot make the module by its class's import path, "" where it can.
-
-    It is tried on PyTorch's meta device, which takes no memory for weights.
-    """
-    torch = library("torch")
-    cls = type(module)
-    if "<locals>" in cls.__qualname__:
-        return f"{cls.__qualname__} is defined in a function"
-    if cls.__module__ == "__main__":
-        return f"{cls.__qualname__} is defined in the program that runs, not in a module that can be imported"
-    try:
-        with torch.device("meta"):
-            made = cls(**init)
-    except Exception as error:  # wall: the user's own constructor
-        return f"{cls.__qualname__} cannot be made with init={dict(init)!r} ({type(error).__name__}: {error}); save(…, init={{…}})"
-    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    if {name: tensor.shape for name, tensor in made.state_dict().items()} != shapes:
-        return f"{cls.__qualname__} made with init={dict(init)!r} has other weights than this one; save(…, init={{…}})"
-    return ""
-
-
-def _parameters(value: Any) -> list[str]:
-    """Return the names of a module's inputs."""
-    if is_a(value, "torch.jit:ScriptModule"):
-        return [argument.name for argument in value.forward.schema.arguments[1:]]
-    try:
-        return [name for name in inspect.signature(value.forward).parameters if name != "self"]
-    except (TypeError, ValueError, AttributeError):
-        return []
-
-
-def _tensors(inputs: Mapping[str, Any], module: Any) -> dict[str, Any]:
-    """Return inputs as tensors where the module is."""
-    torch = library("torch")
-    place = (
-        next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
-        if hasattr(module, "parameters")
-        else "cpu"
-    )
-    return {name: torch.as_tensor(value).to(place) for name, value in inputs.items()}
-
-
-def _plain(output: Any) -> Any:
-    """Return a result as a tensor, a tuple of tensors or a dict of tensors."""
-    if isinstance(output, Mapping):
-        return dict(output)
-    if isinstance(output, tuple | list):
-        return output[0] if len(output) == 1 else tuple(output)
-    return output
-
-
-def _imported(ref: str, place: str, base: Any) -> Any:
-    """Return the class that a trusted model names.
-
-    Raises:
-        ModelError: it cannot be imported, or is no module of PyTorch.
-    """
-    module, _, name = place.partition(":")
-    try:
-        found: Any = sys.modules.get(module) or importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ModelError(
-            f"{ref}: its class {place} cannot be imported here: {error}",
-            hint="put its module on the path, or load(…, cls=…)",
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ModelError(f"{ref}: {place} is no class of PyTorch modules")
-    return found
-
-
-@contextmanager
-def _weights_only() -> Generator[None]:
-    """Keep PyTorch from unpickling where its plain load fails, which torch.export would do."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

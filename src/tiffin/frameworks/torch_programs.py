@@ -1,8 +1,8 @@
-"""TorchScript and torch.export files, looked at before PyTorch is given them.
+"""TorchScript, torch.export and checkpoint files, looked at before PyTorch is given them.
 
-Owns the decision whether such a file is a program over tensors alone, or could reach further: it is read as a zip and as text, and
-never loaded. What PyTorch itself does with them: torch.export evaluates sizes as Python expressions and falls back to unpickling
-where a plain load fails; TorchScript has operators that open files.
+Owns what is said of such a file: it is read as a zip and as text, and never loaded. TorchScript and torch.export are programs: the
+one has operators that read and write any file, the other becomes Python source, with names and sizes from the file, and falls back
+to unpickling. They always need trust; what is listed besides is for people. A checkpoint of tensors alone is data.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from tiffin.store.pickles import read_pickle
 from tiffin.store.zips import checked_zip, is_zip, read_member
 
 _LIMIT = 67_108_864
+_PROGRAM = {
+    "export": "a torch.export program becomes Python source that is executed when it is loaded",
+    "torchscript": "a TorchScript program may read and write files",
+}
 # An expression over sizes: names of symbols and of these functions, numbers, operators.
 _EXPRESSION = re.compile(r"[A-Za-z0-9_ +\-*/%(),<>=!&|~^\n]*\Z")
 _WRITTEN_SYMBOL = re.compile(
@@ -135,9 +139,9 @@ def reach(path: Path, kind: str) -> list[str]:
     """
     with checked_zip(path) as archive:
         if kind == "export":
-            return list(dict.fromkeys(_export(archive)))
+            return list(dict.fromkeys([_PROGRAM[kind], *_export(archive)]))
         if kind == "torchscript":
-            return list(dict.fromkeys(_torchscript(archive)))
+            return list(dict.fromkeys([_PROGRAM[kind], *_torchscript(archive)]))
         return list(dict.fromkeys(_pickled(archive, [n for n in archive.namelist() if n.endswith("/data.pkl")])))
 
 

@@ -21,7 +21,7 @@ def exported_signature(program: Any) -> Signature:
                 _value("output" if index == 0 else f"output{index}", getattr(part, "meta", {}).get("val"))
                 for index, part in enumerate(node.args[0])
             ]
-    free = all(value.shape and value.shape[0] is None for value in inputs)
+    free = all(value.shape and value.shape[0] is None for value in [*inputs, *outputs])
     return Signature(inputs=inputs, outputs=outputs, batch_dim=0 if free and inputs else None, call="forward")
 
 

@@ -7,6 +7,7 @@ Owns what is read from such a folder; code in it is never run, nothing is fetche
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +39,10 @@ _TEXT_TASKS = (
 )
 # Files by which one folder pulls in another, or brings programs along.
 _REACHING = ("adapter_config.json", "custom_generate")
-JSON_BYTES = 33_554_432
+_BATCH = 64
+JSON_BYTES = 268_435_456
+# By these a configuration has kernels fetched and run.
+_KERNELS = ("attn_implementation", "experts_implementation", "kernel_config", "attention_implementation")
 
 
 class Transformers(Framework):
@@ -86,11 +90,13 @@ class Transformers(Framework):
             value.save_pretrained(folder, safe_serialization=True)
             if given.get("tokenizer") is not None:
                 given["tokenizer"].save_pretrained(folder)
-        return self._written(folder, task)
+        return self._written(folder, task, model=getattr(value, "model", value) if task else value)
 
-    def _written(self, folder: Path, task: str, *, code: bool = False) -> Written:
+    def _written(self, folder: Path, task: str, *, code: bool = False, model: Any = None) -> Written:
         config = _json(folder / "config.json")
-        architecture = next(iter(config.get("architectures") or []), "")
+        architecture = str(next(iter(config.get("architectures") or []), ""))
+        if model is not None:
+            architecture = _own_class(model)
         has_tokenizer = (folder / "tokenizer_config.json").is_file()
         if not task and has_tokenizer:
             task = next((one for end, one in _TASKS.items() if architecture.endswith(end)), "")
@@ -136,7 +142,7 @@ class Transformers(Framework):
         if options.get("dtype") is not None:
             weights["dtype"] = options["dtype"]
         name = str(stored.manifest.options.get("architecture") or "AutoModel")
-        cls = getattr(transformers, name, None) or transformers.AutoModel
+        cls: Any = getattr(transformers, name, None)
         if not hasattr(cls, "from_pretrained"):
             raise ModelError(f"{stored.ref}: transformers {transformers.__version__} has no model {name!r}")
         try:
@@ -161,10 +167,21 @@ class Transformers(Framework):
         if not is_a(loaded, "transformers:Pipeline"):
             return super().runner(stored, loaded)
 
+        task = loaded.task
+        extra: dict[str, Any] = {}
+        if task in ("text-classification", "sentiment-analysis"):
+            extra["truncation"] = (
+                True  # a text that is longer than the model's positions is cut, as the library's users do
+            )
+        if loaded.tokenizer is None or loaded.tokenizer.pad_token is not None:
+            extra["batch_size"] = _BATCH
+
         def run(texts: list[str]) -> Any:
-            if loaded.tokenizer is not None and loaded.tokenizer.pad_token is None:
-                return list(loaded(texts))
-            return list(loaded(texts, batch_size=len(texts)))
+            found = list(loaded(texts, **extra))
+            # One text with one mask: the library leaves out the list around its guesses.
+            return (
+                [found] if task == "fill-mask" and len(texts) == 1 and found and isinstance(found[0], dict) else found
+            )
 
         return run
 
@@ -185,11 +202,33 @@ def quiet() -> None:
         library("transformers").utils.logging.disable_progress_bar()
 
 
+def _own_class(model: Any) -> str:
+    """Return the library's class that a model is, or is derived from.
+
+    Raises:
+        ModelError: a class of the user's own changes what it is: another process would not have it.
+    """
+    transformers = library("transformers")
+    for cls in type(model).__mro__:
+        if getattr(transformers, cls.__name__, None) is cls:
+            if cls is not type(model) and "forward" in vars(type(model)):
+                break
+            return str(cls.__name__)
+    raise ModelError(
+        f"{type(model).__qualname__} is no class of transformers, and would be loaded as another one",
+        hint="save its weights: tiffin.torch.save(name, model, init={…}), and load them with cls=…",
+    )
+
+
 def reach(folder: Path) -> list[str]:
     """Return what in a Hugging Face folder would run code or pull in another model, as sentences; empty: it is data."""
     found = [f"{name} leads to another model or program" for name in _REACHING if (folder / name).exists()]
     for path in sorted(folder.glob("*.json")):
-        document = _json(path)
+        document = _document(path)
+        if document is None:
+            found.append(f"{path.name} is too large or no JSON, and cannot be looked into")
+        if path.name.endswith(".index.json"):
+            found += _shards(path, folder, document)
         left: list[Any] = [document]
         while left:
             one = left.pop()
@@ -197,6 +236,8 @@ def reach(folder: Path) -> list[str]:
                 for key, value in one.items():
                     if key in ("auto_map", "custom_pipelines") and value:
                         found.append(f"{path.name} names code of its own ({key})")
+                    elif key.endswith(_KERNELS) and "/" in str(value):
+                        found.append(f"{path.name} would fetch {str(value)[:80]!r} as its {key}")
                     elif (
                         key.endswith(("_file", "_path", "backbone"))
                         and isinstance(value, str)
@@ -216,6 +257,18 @@ def reach(folder: Path) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _shards(path: Path, folder: Path, document: Any) -> list[str]:
+    """Return the shards that an index names and that are no plain safetensors file beside it."""
+    names = document.get("weight_map", {}) if isinstance(document, dict) else {}
+    if not isinstance(names, dict):
+        return [f"{path.name} has no map of weights"]
+    return [
+        f"{path.name} names {str(name)[:80]!r}, which is no safetensors file beside it"
+        for name in dict.fromkeys(map(str, names.values()))
+        if not re.fullmatch(r"[\w.-]+\.safetensors", name) or not (folder / name).is_file()
+    ]
+
+
 def _leads_out(key: str, value: str) -> bool:
     """Say whether a value names a file outside the folder. `_name_or_path` only tells where a model once came from."""
     if key in ("_name_or_path", "name_or_path", "special_tokens_map_file"):
@@ -225,10 +278,15 @@ def _leads_out(key: str, value: str) -> bool:
 
 def _json(path: Path) -> dict[str, Any]:
     """Return a JSON object, an empty one where there is none."""
+    found = _document(path)
+    return found if isinstance(found, dict) else {}
+
+
+def _document(path: Path) -> Any:
+    """Return what a JSON file says, None where it is absent, too large or none."""
     try:
         if path.stat().st_size > JSON_BYTES:
-            return {}
-        found = json.loads(path.read_bytes())
+            return None
+        return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None

@@ -25,7 +25,8 @@ class XGBoost(Boosters):
     def predict(self, model: Any, features: Any) -> Any:
         """Call the model with rows of features; a Booster takes them as a matrix of its own."""
         if type(model).__name__ == "Booster":
-            return model.predict(library("xgboost").DMatrix(features))
+            names = model.feature_names if not hasattr(features, "columns") else None
+            return model.predict(library("xgboost").DMatrix(features, feature_names=names))
         return model.predict(features)
 
     def _store(self, value: Any, path: Path, name: str) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class Draft:
             path = self.files / entry.path
             fs.sync_file(path)
             if entry.size:
-                self._share(path, entry.sha256)
+                self.share(path, entry.sha256)
         folders = {self.files, *(self.files / entry.path for entry in entries)} - {
             self.files / entry.path for entry in entries
         }
@@ -163,7 +163,7 @@ class Draft:
         for folder in sorted(folders, reverse=True):
             fs.sync_folder(folder)
 
-    def _share(self, path: Path, digest: str) -> None:
+    def share(self, path: Path, digest: str) -> None:
         """Make a file and the store's other files with this content one file."""
         blob = self._blobs / digest[:2] / digest
         fs.make_folder(blob.parent)

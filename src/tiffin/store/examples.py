@@ -25,11 +25,22 @@ def as_inputs(example: Any, names: Sequence[str] = ()) -> dict[str, Any]:
         example: one input, a tuple of inputs, or a dict by name. names: of the inputs, in order, where the example has none.
     """
     if isinstance(example, Mapping):
-        return dict(cast("Mapping[str, Any]", example))
+        found = dict(cast("Mapping[str, Any]", example))
+        # In the order of the signature: what runs a model may give its inputs by place.
+        order = [*(one for one in names if one in found), *(one for one in found if one not in names)]
+        return {name: found[name] for name in order}
     given: Any = example
     values: tuple[Any, ...] = given if isinstance(example, tuple) else (example,)
     known = [*names, *(f"input{index}" for index in range(len(names), len(values)))]
     return dict(zip(known, values, strict=False))
+
+
+def alone(example: Any) -> Any:
+    """Return the one input of an example that names it, for models that have only one."""
+    given: Any = example
+    if isinstance(example, Mapping) and not _is_table(given) and len(given) == 1:
+        return next(iter(given.values()))
+    return given
 
 
 def write_example(draft: Draft, example: Any) -> str:
@@ -108,7 +119,32 @@ def signature_of(example: Any, output: Any, *, names: Sequence[str] = (), call: 
         if not isinstance(output, Mapping | tuple):
             output = {"output": output}
         outputs = [_value(str(name), value) for name, value in as_inputs(output).items() if _numeric(value)]
-    return Signature(inputs=inputs, outputs=outputs, batch_dim=0, call=call)
+    return Signature(inputs=inputs, outputs=outputs, batch_dim=0 if _rows_kept(example, output) else None, call=call)
+
+
+def _rows_kept(example: Any, output: Any) -> bool:
+    """Say whether there are as many rows in every output as in the example, so that rows may be joined and told apart again."""
+    if output is None:
+        return True
+    rows = (
+        len(example)
+        if _is_table(example) or _is_text(example)
+        else _axis(next(iter(as_inputs(example).values()), None))
+    )
+    given: Any = output
+    parts: list[Any] = (
+        list(given.values()) if isinstance(output, Mapping) else list(given) if isinstance(output, tuple) else [given]
+    )
+    return rows is not None and all(_axis(part) == rows for part in parts)
+
+
+def _axis(value: Any) -> int | None:
+    """Return the size of axis 0, None where there is no axis."""
+    shape: Any = getattr(value, "shape", None)
+    if shape is None:
+        given: Any = value
+        return len(given) if isinstance(value, list) else None
+    return int(shape[0]) if len(shape) else None
 
 
 def _value(name: str, value: Any) -> Value:

@@ -194,6 +194,22 @@ def locked(path: Path) -> Generator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def tried(path: Path) -> Generator[bool]:
+    """Hold an exclusive lock on a file if nobody has it; yield whether it is held."""
+    make_folder(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
+    except OSError:
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(descriptor)
+
+
 def own_folder(path: Path) -> int | None:
     """Return a descriptor that marks a folder as in use until it is closed; None where another process uses it, or it is gone."""
     try:

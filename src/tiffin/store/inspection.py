@@ -18,6 +18,7 @@ from tiffin.errors import ModelError
 from tiffin.store.draft import regular_files
 from tiffin.store.pickles import looks_pickled, read_pickles
 from tiffin.store.rooms import detecting, names, room
+from tiffin.store.store import Stored
 from tiffin.store.zips import is_zip
 
 
@@ -89,6 +90,25 @@ def inspect(path: Path) -> Inspected:
         problems=list(dict.fromkeys(problems)),
         looked=len(files),
     )
+
+
+def inspect_stored(stored: Stored) -> Inspected:
+    """Look into a model of the store: its files, and what its manifest would have run.
+
+    Raises:
+        DamagedError: a file is not what was recorded.
+    """
+    stored.verify()
+    found = inspect(stored.folder)
+    manifest = stored.manifest
+    runs = list(found.runs)
+    if "class" in manifest.options:
+        runs.append(
+            f"model.json names the class {manifest.options['class']}, which load imports unless it is given another"
+        )
+    if manifest.code and not runs:
+        runs.append(f"the format {manifest.framework}/{manifest.format} bears code")
+    return msgspec.structs.replace(found, runs=list(dict.fromkeys(runs)))
 
 
 def _vouched(file: Path) -> bool:

@@ -6,6 +6,8 @@ Owns the structs and the digest over them; never reads a file. Sizes in bytes, t
 from __future__ import annotations
 
 import hashlib
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,6 +16,7 @@ from tiffin.errors import DamagedError, ModelError
 from tiffin.store.names import check_paths, check_word
 
 FORMAT = 1
+_KIND = re.compile(r"[\w\[\], :+-]{0,60}\Z", re.ASCII)
 MANIFEST_BYTES = 16_777_216  # a manifest above this is refused: nobody writes such a one by hand
 
 
@@ -105,6 +108,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(whole, seal=_hash(msgspec.to_builtins(whole)))
 
 
+def _check_time(text: str, where: str) -> None:
+    """Refuse a time that is none, or that is to come: it would be the newest for ever."""
+    try:
+        created = datetime.fromisoformat(text)
+    except ValueError:
+        created = None
+    if created is None or created.tzinfo is None or created > datetime.now(UTC) + timedelta(days=1):
+        raise ModelError(f"{where}: model.json: created {text[:60]!r} is no time that has been")
+
+
 def _hash(data: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(data, order="sorted")).hexdigest()
 
@@ -149,6 +162,13 @@ def decode(content: bytes, where: str) -> Manifest:
     check_word(found.name, "model name")
     check_word(found.version, "version")
     check_word(found.framework.replace("_", "-"), "framework")
+    check_word(found.format.replace("_", "-"), "format")
+    _check_time(found.created, where)
+    for signature in found.signatures.values():
+        for value in [*signature.inputs, *signature.outputs]:
+            kinds = [value.dtype, value.kind, *(value.columns or {}).values()]
+            if not all(_KIND.match(kind) for kind in kinds):
+                raise ModelError(f"{where}: model.json: {value.name!r} has an element type that is none: {kinds!r}")
     check_paths(file.path for file in found.files)
     paths = {file.path for file in found.files}
     for file in found.files:

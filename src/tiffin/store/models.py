@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import json
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tiffin.errors import ModelError
 from tiffin.store import exchange, foreign, oci
@@ -66,7 +67,7 @@ def save(
     metadata: Mapping[str, Any] | None = None,
     objects: Mapping[str, Any] | None = None,
     example: Any = None,
-    signatures: Mapping[str, Signature] | None = None,
+    signatures: Mapping[str, Any] | None = None,
     trusted: bool = False,
     progress: Progress = silent,
     **options: Any,
@@ -78,7 +79,8 @@ def save(
         framework: which room writes it; by default the one whose object it is. labels: text → text. metadata: anything JSON.
         objects: side objects by name: text, JSON, bytes, numpy arrays, Paths, frameworks' own (a tokenizer, a scaler).
         example: one input, or a dict of inputs by name, with rows along axis 0: recorded, and the signature read from it.
-        signatures: method → how it is called, where an example does not say it. trusted: allow formats that bear code (pickle).
+        signatures: method → how it is called (`Signature`), where an example does not say it.
+        trusted: allow formats that bear code (pickle).
         options: of the framework's own `save`.
 
     Raises:
@@ -86,6 +88,9 @@ def save(
         TrustError: it can only be written in a format that bears code.
     """
     ref = parse_ref(name)
+    if signatures and not all(isinstance(one, Signature) for one in signatures.values()):
+        options["signatures"], signatures = signatures, None  # TensorFlow's own word for its functions
+    _check_facts(labels, metadata)
     owner = room(framework) if framework else claiming(value)
     if owner is None:
         if isinstance(value, str | Path) and Path(value).exists():
@@ -137,6 +142,8 @@ def create(
         ModelError: the name cannot be or is taken, a link or device is among the files, the disk refuses.
     """
     ref = parse_ref(name)
+    room(framework)
+    _check_facts(labels, metadata)
     with store().draft() as draft:
         yield draft
         manifest = Manifest(
@@ -174,26 +181,24 @@ def list(name: str | None = None) -> builtins.list[Model]:
     return [Model(stored) for one in names for stored in here.versions(one)]
 
 
-def delete(ref: str) -> Model:
-    """Remove a version and the tags that point to it.
+def delete(ref: str) -> str:
+    """Remove a version and the tags that point to it; return its name and version.
 
     Raises:
         NotFoundError: there is none. ModelError: no version or tag was named.
     """
-    named(ref)
-    return Model(store().delete(parse_ref(ref)))
+    check_named(ref)
+    return store().delete(parse_ref(ref))
 
 
-def named(ref: str) -> Model:
-    """Return a model whose version was named: what removes something does not guess.
+def check_named(ref: str) -> None:
+    """Refuse a reference without a version: what removes something does not guess.
 
     Raises:
-        NotFoundError: there is none. ModelError: no version or tag was named.
+        NotFoundError: there is no such model. ModelError: no version or tag was named.
     """
-    found = get(ref)
     if ":" not in ref:
-        raise ModelError(f"{ref!r} names no version", hint=f"say which: {found.ref}, or {ref}:latest")
-    return found
+        raise ModelError(f"{ref!r} names no version", hint=f"say which: {get(ref).ref}, or {ref}:latest")
 
 
 def tag(ref: str, tag: str) -> Model:
@@ -285,3 +290,23 @@ def pull(
     ref: Ref | None = parse_ref(name) if name else None
     reason = "pull --trust" if trusted else ""
     return Model(oci.pull(store(), oci.parse_place(place), ref, reason, plain=plain_http, progress=progress))
+
+
+def _check_facts(labels: Mapping[str, Any] | None, metadata: Mapping[str, Any] | None) -> None:
+    """Refuse labels that are not text, and metadata that JSON would lose.
+
+    Raises:
+        ModelError: names the key.
+    """
+    for key, value in (labels or {}).items():
+        if not isinstance(cast("object", key), str) or not isinstance(value, str):
+            raise ModelError(
+                f"label {key!r}: {value!r} is not text", hint=f"labels={{{str(key)!r}: {str(value)!r}}}, or metadata"
+            )
+    for key, value in (metadata or {}).items():
+        try:
+            json.dumps({key: value}, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"metadata {key!r} is not JSON: {error}", hint="use plain numbers, text, lists and dicts"
+            ) from None

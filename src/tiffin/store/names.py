@@ -72,13 +72,23 @@ def new_version(known: Iterable[str], now: datetime) -> str:
     """
     stamp = now.astimezone(UTC)
     text = _stamped(stamp)
-    newest = max((version[:18] for version in known if re.match(r"\d{8}t\d{9}-", version)), default="")
+    horizon = _stamped(stamp + timedelta(days=1))  # what others have named beyond it is no clock's
+    stamps = [version[:18] for version in known if re.match(r"\d{8}t\d{9}-", version)]
+    newest = max((one for one in stamps if one < horizon and _is_stamp(one)), default="")
     if newest >= text:
         stamp = datetime.strptime(newest[:15], _STAMP).replace(tzinfo=UTC) + timedelta(
             milliseconds=int(newest[15:]) + 1
         )
         text = _stamped(stamp)
     return f"{text}-{secrets.token_hex(2)}"
+
+
+def _is_stamp(text: str) -> bool:
+    try:
+        datetime.strptime(text[:15], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return True
 
 
 def _stamped(stamp: datetime) -> str:

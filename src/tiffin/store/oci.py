@@ -8,6 +8,7 @@ library's matter. Nothing is taken that its digest does not fit; a trust mark ne
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -20,9 +21,10 @@ from tiffin.errors import ConfigError, DamagedError, ModelError, NotFoundError
 from tiffin.store import fs
 from tiffin.store.digests import Progress, sha256_of, silent
 from tiffin.store.exchange import add_empty, allowed, contents, finish, renamed, same
-from tiffin.store.manifest import MANIFEST_BYTES, decode, encode
+from tiffin.store.manifest import MANIFEST_BYTES, Manifest, decode, encode
 from tiffin.store.names import Ref
 from tiffin.store.store import Store, Stored
+from tiffin.store.usage import partial_lock
 
 ARTIFACT = "application/vnd.tiffin.model.v1"
 CONFIG = "application/vnd.tiffin.model.config.v1+json"
@@ -155,21 +157,24 @@ def pull(
             if _intact(blob, digest):
                 draft.copy(path, blob)
             else:
-                start = done
-                with fs.locked(store.root / "locks" / f".partial-{digest[:32]}"):
+                with fs.locked(partial_lock(store.root, digest)):
                     partial = store.root / "partial" / digest
-                    client.fetch(
-                        digest,
-                        length,
-                        partial,
-                        lambda count, start=start: progress(f"pulling {manifest.name}", start + count, manifest.size),
-                    )
-                    draft.take(path, partial)
+                    if _intact(blob, digest):  # another pull was faster
+                        draft.copy(path, blob)
+                    else:
+                        show = functools.partial(_moved, progress, manifest, done)
+                        client.fetch(digest, length, partial, show)
+                        draft.take(path, partial)
+                        draft.share(draft.files / path, digest)
             done += length
             progress(f"pulling {manifest.name}", done, manifest.size)
             for other, _size in paths[1:]:
                 draft.copy(other, draft.files / path)
         return finish(store, draft, manifest, trust, where)
+
+
+def _moved(progress: Progress, manifest: Manifest, start: int, count: int) -> None:
+    progress(f"pulling {manifest.name}", start + count, manifest.size)
 
 
 def _intact(blob: Path, digest: str) -> bool:

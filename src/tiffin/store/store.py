@@ -8,6 +8,7 @@ Owns the layout. Below the root: `models/NAME/VERSION/` (model.json, trust.json,
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from tiffin.store.manifest import Manifest, Trust, decode, encode
 from tiffin.store.names import LATEST, Ref, check_word, nearest, new_version
 
 TAGS = ".tags"
+_log = logging.getLogger("tiffin.store")
 
 
 class Stored(NamedTuple):
@@ -71,6 +73,8 @@ class Store:
                 found.append(self._read(name, version))
             except NotFoundError:
                 continue  # deleted meanwhile
+            except ModelError as error:
+                _log.warning("%s; `tiffin models delete %s:%s` removes it", error.message, name, version)
         return sorted(found, key=lambda stored: (stored.manifest.created, stored.manifest.version))
 
     def find(self, ref: Ref) -> Stored:
@@ -83,6 +87,9 @@ class Store:
             versions = self.versions(ref.name)
             if versions:
                 return versions[-1]
+            damaged = self._versions(ref.name)
+            if damaged:
+                return self._read(ref.name, max(damaged))  # says what is wrong with it
             raise self._unknown(ref)
         if (self._models / ref.name / ref.version / "model.json").is_file():
             return self._read(ref.name, ref.version)
@@ -144,39 +151,53 @@ class Store:
                 if trust:
                     fs.write_file(draft.folder / "trust.json", msgspec.json.encode(_mark(sealed, trust)))
                 fs.sync_folder(draft.folder)
+                decode(
+                    encode(sealed), f"{sealed.name}:{sealed.version}"
+                )  # what could not be read again is never stored
+                if sealed.version not in self._versions(sealed.name):
+                    self._drop_tags(
+                        sealed.name, sealed.version
+                    )  # of an earlier version of this name, whose deletion crashed
                 self._move(draft, sealed)
         except OSError as error:
             fs.refuse(error, f"{manifest.name} cannot be stored")
         draft.committed()
         return self._read(sealed.name, sealed.version)
 
-    def delete(self, ref: Ref) -> Stored:
-        """Remove a version, and the tags that point to it; return what it was.
+    def delete(self, ref: Ref) -> str:
+        """Remove a version, and the tags that point to it; return its name and version.
 
         Raises:
             NotFoundError: there is none.
         """
-        stored = self.find(ref)
-        name, version = stored.manifest.name, stored.manifest.version
+        stored: Stored | None = None
+        name, version = ref
+        try:
+            stored = self.find(ref)
+            version = stored.manifest.version
+        except NotFoundError:
+            raise
+        except ModelError:
+            if version not in self._versions(name):
+                raise
+            # What is damaged can be removed, too, by its own version.
         folder = self._models / name
         try:
             with self.draft() as draft, fs.locked(self.root / "locks" / name):
-                for tag, tagged in self.tags(name).items():
-                    if tagged == version:
-                        fs.unlink(folder / TAGS / tag)
                 fs.rename(folder / version, draft.folder / version)  # from here on it is swept like any draft
+                self._drop_tags(name, version)
                 if not self._versions(name):
                     for tag in _names(folder / TAGS):
                         fs.unlink(folder / TAGS / tag)
                     fs.remove_folder(folder / TAGS)
                     fs.remove_folder(folder)
-            for entry in stored.manifest.files:
+            for entry in stored.manifest.files if stored else ():
                 self._forget(entry.sha256)
         except FileNotFoundError:
             raise self._unknown(ref) from None  # another process was faster
         except OSError as error:
-            fs.refuse(error, f"{stored.ref} cannot be deleted")
-        return stored
+            fs.refuse(error, f"{name}:{version} cannot be deleted")
+        return f"{name}:{version}"
 
     def tag(self, ref: Ref, tag: str) -> Stored:
         """Give a version a further name; a tag that points elsewhere is moved.
@@ -187,17 +208,18 @@ class Store:
         check_word(tag, "tag")
         if tag == LATEST:
             raise ModelError(f"{LATEST!r} always means the newest version and cannot be set", hint="choose another tag")
-        stored = self.find(ref)
-        name = stored.manifest.name
+        name = ref.name
+        self.find(ref)
         try:
             with self.draft() as draft, fs.locked(self.root / "locks" / name):
+                stored = self.find(ref)  # again: another process may have deleted it
                 if tag in self._versions(name):
                     raise ModelError(f"{name} has a version {tag!r}: a tag cannot have that name too")
                 folder = self._models / name / TAGS
                 fs.make_folder(folder)
                 fs.replace_file(folder / tag, f"{stored.manifest.version}\n".encode(), draft.folder / "tag")
         except OSError as error:
-            fs.refuse(error, f"{stored.ref} cannot be tagged")
+            fs.refuse(error, f"{ref} cannot be tagged")
         return stored
 
     def untag(self, name: str, tag: str) -> None:
@@ -227,6 +249,17 @@ class Store:
         except OSError as error:
             fs.refuse(error, f"{stored.ref} cannot be marked")
         return self._read(stored.manifest.name, stored.manifest.version)
+
+    def _drop_tags(self, name: str, version: str) -> None:
+        """Remove the tags of a version that is not there."""
+        folder = self._models / name / TAGS
+        for tag in _names(folder):
+            try:
+                tagged = (folder / tag).read_text("ascii").strip()
+            except (OSError, UnicodeError):
+                continue
+            if tagged == version:
+                fs.unlink(folder / tag)
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 

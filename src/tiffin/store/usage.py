@@ -14,6 +14,11 @@ from tiffin.store.manifest import FileEntry
 from tiffin.store.store import Store
 
 
+def partial_lock(root: Path, digest: str) -> Path:
+    """Return the lock that whoever downloads a content holds; no model can have such a name."""
+    return root / "locks" / f".partial-{digest[:32]}"
+
+
 class Usage(NamedTuple):
     """Bytes of one version: of all its files, and of those that no other version has."""
 
@@ -72,7 +77,13 @@ def _spare(root: Path, *, remove: bool) -> int:
                     facts = path.lstat()
                 except FileNotFoundError:
                     continue
-                if folder.name == "partial" or facts.st_nlink == 1:
+                if folder.name == "partial":
+                    with fs.tried(partial_lock(root, name)) as idle:
+                        if idle:  # nobody is fetching it
+                            total += facts.st_size
+                            if remove:
+                                fs.unlink(path)
+                elif facts.st_nlink == 1:
                     total += facts.st_size
                     if remove:
                         fs.unlink(path)  # an import that wanted to share it writes its own

@@ -99,6 +99,62 @@ def test_weights_that_do_not_fit_the_class_are_named(tied: Any) -> None:
         tiffin.keras.load("m")
 
 
+@pytest.mark.parametrize("format", ["torchscript", "export"])
+def test_programs_of_strangers_need_trust(tied: Any, tmp_path: Path, format: str) -> None:
+    saved = tiffin.torch.save("m", tied, format=format, example=torch.rand(2, 3))
+    assert saved.info.code and saved.trusted
+    archive = tiffin.models.export(saved.ref, tmp_path)
+    tiffin.models.delete(saved.ref)
+    with pytest.raises(TrustError):
+        tiffin.models.import_(archive)
+    rows = torch.rand(4, 3)
+    torch.testing.assert_close(tiffin.models.import_(archive, trusted=True).load(device="cpu")(rows), tied(rows))
+
+
+def test_precision_and_modes_are_kept(tied: Any) -> None:
+    layers = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3)).to(torch.float64).train()
+    before = layers[1].running_mean.clone()
+    model = tiffin.torch.save("m", tied.to(torch.bfloat16), example=torch.rand(2, 3).to(torch.bfloat16))
+    assert model.load(device="cpu").first.weight.dtype == torch.bfloat16
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tiffin.torch.save("n", layers, example=torch.rand(2, 3, dtype=torch.float64))
+    assert layers.training and torch.equal(layers[1].running_mean, before)
+
+
+class Minus(torch.nn.Module):
+    """Two inputs whose order matters."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        return a - b
+
+
+@pytest.mark.parametrize("format", ["torchscript", "export", "module"])
+def test_examples_by_name_keep_the_order_of_the_inputs(format: str) -> None:
+    from tiffin.store.rooms import room
+
+    example = {"b": torch.ones(2, 3), "a": torch.full((2, 3), 5.0)}
+    model = tiffin.torch.save("m", Minus(), format=format, example=example, trusted=True)
+    assert [value.name for value in model.info.signatures["predict"].inputs] == ["a", "b"]
+    run = room("torch").runner(model._stored, model.load(device="cpu"))
+    assert (run(a=torch.full((1, 3), 10.0), b=torch.ones(1, 3)) == 9).all()
+
+
+def test_rows_are_not_joined_where_the_outputs_have_none() -> None:
+    class Mean(torch.nn.Module):
+        def forward(self, rows: Any) -> Any:
+            return rows.mean()
+
+    model = tiffin.torch.save("m", Mean(), format="torchscript", example=torch.rand(4, 3))
+    assert model.info.signatures["predict"].batch_dim is None
+
+
+def test_a_file_that_only_calls_itself_safetensors(tmp_path: Path) -> None:
+    (tmp_path / "junk.safetensors").write_bytes(b"junk")
+    with pytest.raises(ModelError, match="is no safetensors file"):
+        tiffin.models.import_(tmp_path / "junk.safetensors")
+
+
 def test_a_checkpoint_of_tensors_is_data_and_one_with_more_is_not(tied: Any, tmp_path: Path) -> None:
     torch.save({"state": tied.state_dict(), "epoch": 3}, tmp_path / "good.pt")
     model = tiffin.models.import_(tmp_path / "good.pt")

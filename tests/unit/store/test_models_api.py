@@ -296,3 +296,33 @@ def test_an_mlflow_model(tmp_path: Path) -> None:
     (folder / "MLmodel").write_text("flavors:\n  spark: {}\n")
     with pytest.raises(ModelError, match="flavors spark"):
         tiffin.models.import_(folder, "flow2")
+
+
+def test_labels_and_metadata_that_would_be_lost_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("f")
+    with pytest.raises(ModelError, match="label 'epoch': 3 is not text") as caught:
+        tiffin.models.save("m", tmp_path / "f", labels={"epoch": 3})  # type: ignore[dict-item]
+    assert "'3'" in caught.value.hint
+    for value in (np.float64(0.5), float("nan"), {1, 2}, Path("x")):
+        with pytest.raises(ModelError, match="metadata 'a' is not JSON"):
+            tiffin.models.save(
+                "m", tmp_path / "f", metadata={"a": value if not isinstance(value, float) else float("nan")}
+            )
+    assert tiffin.models.list() == []
+
+
+def test_a_file_that_a_manifest_names_is_one_of_the_model(tmp_path: Path) -> None:
+    for name in ("../../../../etc/hostname", "/etc/passwd", "none"):
+        with tiffin.models.create(f"m-{name.count('.')}{name[-1]}", options={"file": name}) as draft:
+            draft.add("x", b"x")
+    for model in tiffin.models.list():
+        with pytest.raises(ModelError, match="is no file of this model"):
+            model.load()
+
+
+def test_inspect_says_what_the_manifest_would_import(tmp_path: Path) -> None:
+    with tiffin.models.create("m", framework="torch", format="safetensors", options={"class": "evil:Net"}) as draft:
+        draft.add("model.safetensors", b"\x02\0\0\0\0\0\0\0{}")
+    found = inspection.inspect_stored(tiffin.models.get("m")._stored)
+    assert "evil:Net" in found.runs[0]
+    assert not found.clean

@@ -309,3 +309,55 @@ def test_only_fs_changes_the_disk() -> None:
                     found.append(f"{path.name}:{node.lineno} {ast.unparse(node.func)}")
     allowed = {"sides.py", "exchange.py"}
     assert [line for line in found if line.partition(":")[0] not in allowed and ".replace" not in line] == []
+
+
+def test_a_damaged_version_hides_no_other_and_can_be_deleted(store: Store) -> None:
+    add(store, version="v1")
+    damaged = add(store, version="v2").folder.parent / "model.json"
+    add(store, "other", "v1")
+    damaged.write_bytes(damaged.read_bytes().replace(b"v2", b"v3"))
+    assert [stored.ref for name in store.names() for stored in store.versions(name)] == ["digits:v1", "other:v1"]
+    assert store.find(Ref("digits")).ref == "digits:v1"
+    with pytest.raises(DamagedError):
+        store.find(Ref("digits", "v2"))
+    assert store.delete(Ref("digits", "v2")) == "digits:v2"
+    assert usage(store).disk == 3008
+
+
+def test_what_could_not_be_read_again_is_never_stored(store: Store) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        add(store, labels={"epoch": 3})
+    assert store.names() == []
+
+
+def test_a_tag_of_a_deleted_version_does_not_come_back_with_its_name(store: Store) -> None:
+    add(store)
+    store.tag(Ref("digits", "v1"), "prod")
+    (store.root / "models/digits/v1").rename(store.root / "gone")  # a delete that crashed before its tags
+    add(store, files={"x": b"other"})
+    assert store.tags("digits") == {}
+
+
+@pytest.mark.parametrize("version", ["99999999t999999999-ffff", "99991231t235959999-ffff"])
+def test_versions_that_others_made_up_do_not_stop_ours(store: Store, version: str) -> None:
+    add(store, version=version)
+    made = add(store, version="").manifest.version
+    assert made < version
+    assert store.find(Ref("digits")).manifest.version == made
+
+
+@pytest.mark.parametrize("created", ["zzzz", "2999-01-01T00:00:00+00:00", "2026-01-01T00:00:00"])
+def test_a_time_to_come_is_refused(store: Store, created: str) -> None:
+    with pytest.raises(ModelError, match="no time that has been"):
+        add(store, created=created)
+
+
+def test_gc_leaves_a_download_that_goes_on(store: Store) -> None:
+    from tiffin.store import fs
+    from tiffin.store.usage import partial_lock
+
+    (store.root / "partial").mkdir(parents=True)
+    (store.root / "partial" / "abc").write_bytes(b"p" * 10)
+    with fs.locked(partial_lock(store.root, "abc")):
+        assert collect(store) == 0
+    assert collect(store) == 10
