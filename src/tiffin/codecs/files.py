@@ -27,6 +27,9 @@ from tiffin.spec.types import (
 )
 
 Body = bytes | bytearray | memoryview
+URL_BYTES = 4_096
+"""A part of a form without a file name that is as large is no URL."""
+
 _URL = ("http://", "https://", "ftp://", "s3://", "gs://", "file://")
 _UNTOLD = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # what clients say who do not say it
 
@@ -178,13 +181,20 @@ def from_base64(text: str, path: str) -> bytes:
 
 
 def refuse_url(text: str, path: str) -> None:
-    """Refuse an address where a file is expected.
+    """Refuse an address where a file is expected: those that are fetched were replaced by their files before.
 
     Raises:
         Error: INVALID_INPUT.
     """
-    if text[:8].lower().startswith(_URL):
-        raise invalid(path, "expected a file, got a URL: URL inputs are off; send the file itself")
+    if is_url(text):
+        raise invalid(
+            path, "expected a file, got a URL, which is not fetched here (fetch.enabled): send the file itself"
+        )
+
+
+def is_url(text: str) -> bool:
+    """Say whether a text where a file is expected is an address instead."""
+    return text[:8].lower().startswith(_URL)
 
 
 def is_text(kind: Type) -> bool:
