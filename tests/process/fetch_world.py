@@ -1,8 +1,8 @@
 """A small Internet in a network namespace: `unshare --net --mount python -m tests.process.fetch_world`.
 
 Public addresses with file servers, inner addresses with canaries that only count, a name server whose answers change, a certificate
-authority. Reads one order a line, JSON ({"settings", "urls", "trusts", "deadline_s", "concurrency"}), and writes what happened. A server that
-fetches can stand in it, too (see `fetch_serving`).
+authority. Reads one order a line, JSON ({"settings", "urls", "trusts", "deadline_s", "concurrency"}), and writes what
+happened. A server that fetches can stand in it, too (see `fetch_serving`).
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class World:
             body = f"file {'/'.join(more)}".encode()
             send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         elif kind == "picture" or (kind == "gate" and self.count(self.sent, kind) and self.gate.wait(60)):
-            body = picture(*map(int, more[:2]))
+            body = picture(int(more[0]), int(more[1]))
             send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         elif kind == "echo":
             send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(request) + request)

@@ -72,7 +72,7 @@ def test_s_fetch_01_no_url_of_a_client_leads_to_this_machine(canary: Canary, ena
                 client.post("/rows", files={"images": (None, url)}),
             ):
                 assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INVALID_INPUT")
-            assert client.post("/note", json={"text": url}).json() == url  # a text is a text, as ever
+            assert client.post("/note", json={"text": url}).text == url  # a text is a text, as ever
         assert client.post("/size", files={"image": picture()}).json() == [12, 8]
     assert canary.seen == 0
     socket.create_connection(("127.0.0.1", canary.port)).close()  # it does count
@@ -114,7 +114,7 @@ def test_files_are_fetched_from_public_servers_and_from_no_others(world: World) 
     world.tell({"server": "start", "env": ON})
     good = "http://good.example/picture/3/2"
     answers = ask(world, *both("/size", "image", good), *both("/rows", "images", good), as_json("/note", text=good))
-    assert [json.loads(answer["body"]) for answer in answers] == [[3, 2]] * 4 + [good]
+    assert [answer["body"] for answer in answers] == ["[3,2]"] * 4 + [good]
 
     fields = [
         part("images", picture(), "own.png", "image/png"), part("images", b"http://six.example/picture/5/4"),

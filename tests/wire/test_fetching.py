@@ -110,7 +110,7 @@ def run(test: Callable[[Bench], Awaitable[None]], bench: Callable[[], Bench] = B
 
 
 async def until(done: Callable[[], object]) -> None:
-    while not done():  # noqa: ASYNC110  what is waited for is told to nobody
+    while not done():  # noqa: ASYNC110  nobody is told of what is waited for
         await asyncio.sleep(0.001)
 
 
