@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import msgspec
 
-from tiffin.codecs.files import URL_BYTES, FileParam, check_file, client_type, file_param, is_url
+from tiffin.codecs.files import FileParam, check_file, client_type, file_param, is_url
 from tiffin.codecs.multipart import OutPart, Part, read_parts, write_parts
+from tiffin.codecs.urls import MAX_URL
 from tiffin.config.parts import FilesConfig
 from tiffin.errors import Code, Error
 from tiffin.messages.link import Media
@@ -175,7 +176,7 @@ class FileUrls:
                 path = "" if self._whole else part.name
                 if counts[part.name] == 1 and part.media.lower().startswith("application/json"):
                     data = self._value(bytes(part.data), taker, path, wanted)
-                elif len(part.data) < URL_BYTES and is_url(text := str(part.data, "utf-8", "replace")):
+                elif len(part.data) <= MAX_URL and is_url(text := str(part.data, "utf-8", "replace")):
                     data = _want(text, f"{path}[{seen[part.name]}]" if taker.many else path, taker, wanted)
             if taker is not None:
                 seen[part.name] += 1

@@ -27,9 +27,6 @@ from tiffin.spec.types import (
 )
 
 Body = bytes | bytearray | memoryview
-URL_BYTES = 4_096
-"""A part of a form without a file name that is as large is no URL."""
-
 _URL = ("http://", "https://", "ftp://", "s3://", "gs://", "file://")
 _UNTOLD = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # what clients say who do not say it
 

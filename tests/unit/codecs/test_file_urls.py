@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.codecs.forms import form, part, picture
-from tests.unit.codecs.method import refused, spec
+from tests.unit.codecs.method import checker, refused, spec
 from tiffin.codecs.fetch import Fetched
 from tiffin.codecs.file_codec import FileCodec
 from tiffin.codecs.file_urls import FileUrls, Found, may_hold
@@ -37,7 +37,7 @@ class Svc:
     def many(self, docs: Annotated[list[Path | None], msgspec.Meta(max_length=3)]) -> None: ...
     def all(self, docs: list[Path], /) -> None: ...
     def plain(self, data: bytes, doc: Path) -> None: ...
-    def sound(self, audio: Annotated[bytes, ContentType("audio/*")]) -> None: ...
+    def sound(self, audio: Annotated[bytes, ContentType("audio/*"), msgspec.Meta(max_length=200)]) -> None: ...
 
 
 def find(function: Any, body: Any, media: int = JSON, content_type: str = "") -> Found | None:
@@ -101,6 +101,12 @@ def test_escaped_slashes_are_a_url_too() -> None:
     body = rb'{"doc":"http:\/\/a.example\/x"}'
     assert may_hold(body)
     assert wanted(Svc.one, body) == [("http://a.example/x", "doc")]
+
+
+def test_the_front_lets_a_url_pass_that_is_longer_than_the_file_may_be() -> None:
+    checker(Svc.sound).check(JSON, json.dumps({"audio": "http://a.example/" + "x" * 400}).encode())
+    with pytest.raises(Error):
+        checker(Svc.sound).check(JSON, json.dumps({"audio": "A" * 20_000}).encode())
 
 
 def test_what_is_no_url_for_a_file_stays() -> None:
