@@ -17,11 +17,12 @@ demo: $(VENV)/.demo $(VENV)/.torch ## train a small CNN on real digits, serve it
 quick: $(VENV)/.dev ## under a minute: ruff, the import contract, the unit and wire rings
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@$(MAKE) --no-print-directory imports
-	@$(BIN)/python -m pytest -q tests/unit tests/wire
+	@$(BIN)/python -m pytest -q -n auto tests/unit tests/wire
 
 test: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow $(VENV)/.frameworks ## all checks and all three rings (what CI runs)
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest tests/unit tests/wire tests/process -rs
+	@$(BIN)/python -m pytest -q -n auto tests/unit tests/wire -rs
+	@$(BIN)/python -m pytest tests/process -rs
 	@$(MAKE) --no-print-directory coverage
 
 long: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow $(VENV)/.frameworks ## the slow cases, resumable, results in docs/results (make long CASE=name for one)

@@ -55,6 +55,16 @@ CASES = (
         ("tests/process/test_device_memory.py", "-m", "long", "-k", "starve"),
     ),
     Case(
+        "store-kills",
+        "save, import, delete, tag and pull killed at 60 system calls each: every name absent or complete, the next try works",
+        ("tests/process/test_store_kills.py", "-m", "long"),
+    ),
+    Case(
+        "hostile-models",
+        "the cases S-MODEL under python -O and -OO: the same, no foreign code runs",
+        ("tests/process/test_hostile_models.py", "-m", "long"),
+    ),
+    Case(
         "sticky",
         "a device that dies 20 times under load: its worker is replaced, no failed call",
         ("tests/process/test_device_memory.py", "-m", "long", "-k", "die"),

@@ -2,7 +2,7 @@
 
     python train_wine.py [FOLDER]
 
-Writes FOLDER/wine.joblib (the model) and FOLDER/held_back.csv (40 wines that the model has never seen).
+Saves the model as "wine" (`tiffin models list` shows it) and writes FOLDER/held_back.csv (40 wines that it has never seen).
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import joblib
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+import tiffin
 
 SEED = 7
 
@@ -29,7 +30,7 @@ def main(folder: Path) -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(train_x, train_y)
     folder.mkdir(parents=True, exist_ok=True)
-    joblib.dump(model, folder / "wine.joblib")
+    tiffin.sklearn.save("wine", model, example=train_x[:2])
     test_x.to_csv(folder / "held_back.csv", index=False)
     print(f"trained on {len(train_x)} wines; {model.score(test_x, test_y):.1%} right on {len(test_x)} held back")
 

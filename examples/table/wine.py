@@ -5,15 +5,12 @@ curl localhost:3000/predict -H 'content-type: text/csv' --data-binary @model/hel
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-import joblib
 import pandas as pd
 
 import tiffin
 
-MODEL = Path(__file__).parent / "model" / "wine.joblib"
 MEASURED = (
     "alcohol",
     "malic_acid",
@@ -38,7 +35,7 @@ class Wine:
     """Tells the cultivar of a wine from 13 measurements."""
 
     def __init__(self) -> None:
-        self.model = joblib.load(MODEL)  # a pickle runs what it says: only of your own making
+        self.model = tiffin.models.load("wine:latest")
 
     @tiffin.api(batchable=True, max_batch_size=256)
     def predict(self, wines: Wines) -> Found:

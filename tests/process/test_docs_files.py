@@ -48,6 +48,11 @@ class Pictures:
             "sound": b"RIFF\x04\x00\x00\x00WAVE",
         }
 
+    @tiffin.api(batchable=True, one_row=True)
+    def dots(self, images: list[PIL.Image.Image]) -> list[int]:
+        """Say how wide each image is."""
+        return [image.width for image in images]
+
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory):
@@ -75,6 +80,11 @@ def choose(browser, method, *paths):  # noqa: F811
     one(browser, f"#method-{method} .form-fields input[type=file]").send_keys("\n".join(str(path) for path in paths))
 
 
+def body_type(browser, method, media):  # noqa: F811
+    field = one(browser, f"#method-{method} .settings select")
+    field.find_element("css selector", f"option[value='{media}']").click()
+
+
 def write(browser, note):  # noqa: F811
     field = one(browser, "#method-describe textarea[name=note]")
     field.clear()
@@ -97,6 +107,7 @@ def test_a_picture_is_chosen_sent_and_its_answer_shown(page, picture):
     assert status(page, "mirror") == "200 OK"
     assert colour(page, "#method-mirror .answer canvas") == BLUE
     assert "60 × 40" in text(page, "#method-mirror .answer figcaption")
+    assert one(page, "#method-mirror .answer canvas").size == {"width": 122, "height": 82}, "twice, and an edge"
     link = one(page, "#method-mirror .answer a.download")
     assert link.get_attribute("download") == "answer.png"
     if shot := os.environ.get("TIFFIN_TEST_SCREENSHOT"):
@@ -127,6 +138,31 @@ def test_an_answer_of_several_parts_is_shown_part_by_part(page, picture):
 
 def test_what_is_missing_is_said(page):
     assert text(page, "#method-mirror .hint") == "Choose a file for image."
+    body_type(page, "dots", "image/*")
+    assert text(page, "#method-dots .hint") == "Choose a file."
+
+
+def test_a_picture_alone_is_a_body_of_its_own(page, picture):
+    assert "image/* (the file alone)" in text(page, "#method-dots .fields")
+    assert "application/json (files in base64)" in text(page, "#method-dots .fields")
+    assert text(page, "#method-dots dt small") == "required", "one image a call: no rows"
+    body_type(page, "dots", "image/*")
+    one(page, "#method-dots .try > label > input[type=file]").send_keys(str(picture))
+    send(page, "dots")
+    assert status(page, "dots") == "200 OK"
+    until(lambda: text(page, "#method-dots .answer pre[aria-label]") == "60", "the width")
+
+
+def test_an_answer_goes_when_another_body_is_chosen_and_the_button_says_what_it_does(page, picture):
+    button = "#method-dots .actions button:last-of-type"
+    assert text(page, button) == "Clear"
+    choose(page, "dots", picture)
+    send(page, "dots")
+    assert status(page, "dots") == "200 OK"
+    assert one(page, "#method-dots .answer").is_displayed()
+    body_type(page, "dots", "application/json")
+    assert not one(page, "#method-dots .answer").is_displayed()
+    assert text(page, "#method-describe .actions button:last-of-type") == "Example"
 
 
 def test_the_curl_line_sends_the_same(page, picture):

@@ -138,3 +138,33 @@ def test_a_missing_framework_names_what_to_install(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert "xgboost is not installed here | pip install xgboost" in done.stdout
+
+
+@pytest.mark.timeout(240)
+def test_a_table_model_is_served_with_its_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pandas", "skops"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    program = (
+        "import pandas as pd, tiffin\n"
+        "from sklearn.compose import make_column_transformer\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import OneHotEncoder, StandardScaler\n"
+        "rows = pd.DataFrame({'age': [20, 30, 40, 50], 'city': ['a', 'b', 'a', 'b']})\n"
+        "columns = make_column_transformer((StandardScaler(), ['age']), (OneHotEncoder(handle_unknown='ignore'), ['city']))\n"
+        "model = make_pipeline(columns, LogisticRegression()).fit(rows, ['young', 'young', 'old', 'old'])\n"
+        "tiffin.sklearn.save('m', model, example=rows[:2], trusted=True)\n"
+        "print(model.predict(rows).tolist())\n"
+    )
+    monkeypatch.setenv("TIFFIN_HOME", str(tmp_path / "home"))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    with TestServer("model:m", app_dir=tmp_path, start_s=120) as server:
+        route = f"http://127.0.0.1:{server.port}/predict"
+        rows = [{"age": 20, "city": "a"}, {"age": 50, "city": "b"}]
+        assert httpx.post(route, json={"features": rows}, timeout=60).json() == ["young", "old"]
+        table = httpx.post(route, content=b"city,age\na,20\nb,50\n", headers={"content-type": "text/csv"}, timeout=60)
+        assert table.json() == ["young", "old"]
+        wrong = httpx.post(route, json={"features": [{"age": "x", "city": "a"}]}, timeout=60)
+        assert wrong.status_code == 400
+        assert "age" in wrong.json()["error"]["message"]

@@ -12,17 +12,19 @@ from typing import Any
 import httpx
 import pytest
 
+import tiffin
 from tiffin.testing.server import TestServer
 
 pd: Any = pytest.importorskip("pandas", reason="pandas is not installed (make test installs it)")
 pa: Any = pytest.importorskip("pyarrow", reason="pyarrow is not installed (make test installs it)")
-joblib: Any = pytest.importorskip("joblib", reason="scikit-learn is not installed (make test installs it)")
+pytest.importorskip("skops", reason="skops is not installed (make test installs it)")
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "table"
 
 
 @pytest.mark.timeout(240)
-def test_a_table_model_is_trained_served_and_called(tmp_path: Path) -> None:
+def test_a_table_model_is_trained_served_and_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIFFIN_HOME", str(tmp_path / "home"))
     folder = tmp_path / "table"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("model", "__pycache__"))
     command = [sys.executable, "train_wine.py"]
@@ -32,7 +34,7 @@ def test_a_table_model_is_trained_served_and_called(tmp_path: Path) -> None:
 
     text = (folder / "model" / "held_back.csv").read_bytes()
     wines = pd.read_csv(io.BytesIO(text))
-    model = joblib.load(folder / "model" / "wine.joblib")
+    model = tiffin.models.load("wine")
     cultivars = model.predict(wines).tolist()
     sure = model.predict_proba(wines).max(1)
     arrow = io.BytesIO()

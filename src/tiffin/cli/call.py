@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     help="An argument: text where the method takes text, else JSON; a.b=1 for a field within.",
 )
 @click.option(
-    "-f", "--file", "files", multiple=True, metavar="NAME=@PATH", help="A file as an argument; - is standard input."
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    metavar="NAME=@PATH",
+    help="A file as an argument, .npy for an array; - is standard input.",
 )
 @click.option(
     "--json",

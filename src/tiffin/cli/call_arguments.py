@@ -1,10 +1,11 @@
 """What `tiffin call` is given → arguments by name: fields, files, a JSON text.
 
-Owns how a value on the command line is read; never calls. Files are named, not read.
+Owns how a value on the command line is read; never calls. Files are named, not read, but for arrays (.npy).
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, cast
 
 from tiffin.client.schema import FILE_KINDS, Json, MethodSchema, is_json, kind_of
 from tiffin.errors import UsageError
+
+_TABLE = "--json @rows.json; or curl -H 'content-type: text/csv' --data-binary @table.csv URL"
 
 
 def gather(
@@ -53,7 +56,11 @@ def gather(
     for file in files:
         name, _, path = _pair(file, "--file")
         found = stdin() if path == "-" else _existing(path.removeprefix("@"), file)
-        many = next((kind_of(param.schema)[1] for param in method.params if param.name == name), False)
+        kind, many = next((kind_of(param.schema) for param in method.params if param.name == name), ("json", False))
+        if kind == "array":
+            found = _array(found, file)
+        elif kind == "table":
+            raise UsageError(f"--file {file}: {name} is a table, which this command sends as JSON only", hint=_TABLE)
         arguments[name] = [*arguments.get(name, []), found] if many else found
     return arguments
 
@@ -118,6 +125,17 @@ def _existing(path: str, given: str) -> Path:
     if not place.is_file():
         raise UsageError(f"{given}: there is no file {path!r}")
     return place
+
+
+def _array(found: Path | bytes, given: str) -> Any:
+    import numpy as np  # only for arrays: the command starts without it
+
+    try:
+        return np.load(io.BytesIO(found) if isinstance(found, bytes) else found, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UsageError(
+            f"--file {given}: an array is a .npy file of numbers: {error}", hint="numpy.save writes one", exit_code=65
+        ) from error
 
 
 def _resolved(schema: Json, definitions: Mapping[str, Json]) -> Json:

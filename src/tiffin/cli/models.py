@@ -92,7 +92,7 @@ def delete(*, refs: tuple[str, ...], yes: bool) -> None:
     """Delete versions: name:version, name:tag or name:latest. Tags that point to them go with them."""
     from tiffin.store import models
 
-    found = [models.get(ref) for ref in refs]
+    found = [models.named(ref) for ref in refs]
     if not yes and not click.confirm(f"delete {', '.join(model.ref for model in found)}?"):
         raise click.Abort
     for ref in refs:

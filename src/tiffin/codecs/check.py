@@ -36,12 +36,13 @@ class Checker:
         method: whose bodies are checked.
     """
 
-    __slots__ = ("_array", "_counts", "_empty", "_form", "_json", "_large", "_msgpack", "_path", "_rows")
+    __slots__ = ("_array", "_counts", "_empty", "_form", "_json", "_large", "_msgpack", "_names", "_path", "_rows")
 
     def __init__(self, method: MethodSpec) -> None:
         params = method.params
         counting = method.batchable and not method.one_row
         self._empty = not method.whole_body and not any(param.required for param in params)
+        self._names = () if method.whole_body else tuple(param.name for param in params)
         self._path = "" if method.whole_body or not params else params[0].name
         full = [_param_type(method, param) for param in params]
         skim = [rows_type(param.type, method.batch_dim) if counting and param.batched else Raw for param in params]
@@ -95,7 +96,7 @@ class Checker:
                 raise invalid("", "the body is empty") from error
             if bytes(body[:6]) == b"\x93NUMPY":  # what a client gets that names no content type
                 raise invalid("", "not JSON but .npy: send it with content-type application/x-npy") from error
-            raise from_msgspec(error) from error
+            raise from_msgspec(error, fields=self._names) from error
         return 1 if self._rows is None else self._rows(value)
 
     def check_npy(self, head: Body, total: int) -> int:

@@ -1,7 +1,7 @@
 """CSV ↔ the columns of a table: a header, commas, quotes where needed, UTF-8 with or without a byte order mark.
 
-Owns how a cell is read and written; never guesses another separator. An empty cell is a missing value, in text columns too: CSV
-cannot tell the two apart.
+Owns how a cell is read and written; never guesses another separator, though it names one that it sees.
+An empty cell is a missing value, in text columns too: CSV cannot tell the two apart.
 """
 
 from __future__ import annotations
@@ -56,6 +56,28 @@ def read_csv(
             raise invalid(path, f"more than {most_cells} cells")
         rows.append(cells)
     return names, list(zip(*rows, strict=True)) if rows else [() for _ in names]
+
+
+def misread(header: Sequence[str], rows: int) -> str:
+    """Say why the header of a body that lacks columns may be none, "" where nothing tells.
+
+    Args:
+        header: its names. rows: below it.
+    """
+    for sign, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and sign in header[0]:
+            return f"the header has {word} and no comma: cells are separated by commas"
+    if not rows and any(_is_number(name) for name in header):
+        return "the only line is a header with numbers in it: send line breaks too (curl's -d removes them, --data-binary does not)"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _lines(reader: Any, path: str) -> Iterator[list[str]]:

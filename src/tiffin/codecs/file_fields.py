@@ -21,6 +21,8 @@ from tiffin.config.parts import FilesConfig
 if TYPE_CHECKING:
     from tiffin.codecs.images import ImageReader
 
+_NAME_BYTES = 256
+
 
 class FileField:
     """See the module.
@@ -93,7 +95,18 @@ class FileField:
     def _part(self, part: Part, uploads: Uploads, path: str) -> Any:
         if not part.filename and len(part.data) <= MAX_URL:
             refuse_url(str(part.data[:16], "latin-1"), path)
+            self._refuse_text(part.data, path)
         return self._one(part.data, part.media, part.filename, uploads, path)
+
+    def _refuse_text(self, data: Body, path: str) -> None:
+        """Refuse the name of an image in place of the image: curl sends the name where its @ is forgotten.
+
+        Raises:
+            Error: INVALID_INPUT.
+        """
+        text = str(data[:_NAME_BYTES], "latin-1")
+        if self._images is not None and 0 < len(data) < _NAME_BYTES and text.isascii() and text.isprintable():
+            raise invalid(path, f"expected a file, got the text {text!r}: with curl, a file is {self.name}=@{text}")
 
     def _item(self, value: Any, uploads: Uploads, path: str) -> Any:
         if value is None:

@@ -119,8 +119,10 @@ def body_media(content_type: bytes, method: MethodSpec) -> int:
         if raw is not None:
             check_claim(raw.file, name, "" if method.whole_body else method.params[0].name)
         return BYTES  # a method that takes raw bytes takes image/png, audio/wav, … as they are
+    # What curl says of a body where its user says nothing.
+    forgotten = "; with curl: -H 'content-type: …'" if name == "application/x-www-form-urlencoded" else ""
     raise Error(
-        f"content type {name[:80]!r} is not supported: send {_names(known)}",
+        f"content type {name[:80]!r} is not supported: send {_names(known)}{forgotten}",
         code=Code.UNSUPPORTED_MEDIA,
         details={"supported": [_bare(number) for number in known]},
     )

@@ -6,7 +6,7 @@ Owns how a path is written (``x[3].y``) and how reasons read; never validates.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tiffin.errors import Code, Error
@@ -31,11 +31,12 @@ def invalid_fields(reasons: Iterable[tuple[str, str]]) -> Error:
     return Error(f"invalid input: {where}{first['reason']}{more}", code=Code.INVALID_INPUT, details=details)
 
 
-def from_msgspec(error: Exception, prefix: str = "") -> Error:
+def from_msgspec(error: Exception, prefix: str = "", fields: Sequence[str] = ()) -> Error:
     """Translate what a msgspec decoder raised: `ValidationError`, `DecodeError`, or `RecursionError` for too deep nesting.
 
     Args:
         error: the exception. prefix: path of the decoded part within the body, "" for all of it.
+        fields: of the object that the whole body is, to name them to a client that sent something else.
     """
     if isinstance(error, RecursionError):
         return invalid(prefix, "nested too deep")
@@ -47,6 +48,8 @@ def from_msgspec(error: Exception, prefix: str = "") -> Error:
     if found:
         text, key, path = found.groups()
         text += " as a key" if key else ""
+    elif fields and text.startswith("Expected `object`, got "):
+        text = text.replace("object", f"object with {', '.join(fields)}", 1)
     field = _FIELD.match(text)
     if field:
         path = f"{path}.{field[2]}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 from tiffin.codecs.column import At, Column, fit, from_values, joined
-from tiffin.codecs.csv_table import MAX_CELLS, from_cells, read_csv
+from tiffin.codecs.csv_table import MAX_CELLS, from_cells, misread, read_csv
 from tiffin.codecs.frames import frame_of, own_type, series_of, settled
 from tiffin.codecs.reasons import invalid, invalid_fields, join
 from tiffin.codecs.table_bytes import MAX_COLUMNS, read_table
@@ -152,6 +152,9 @@ class TableReader:
         if self._series:
             header = self._series_name(header)
         else:
+            reason = misread(header, len(cells[0])) if set(header) != set(self._names) and self._names else ""
+            if reason:
+                raise invalid(self.path, reason)
             self._check_names(header)
             header = self._names or header
         columns = [

@@ -64,6 +64,7 @@ class MethodCodec(ResultCodec):
         empty = inspect.Parameter.empty
         self._fields = [FieldReader(method, param, hints.get(param.name, empty)) for param in method.params]
         self._whole = method.whole_body
+        self._names = () if method.whole_body else tuple(param.name for param in method.params)
         self._array = self._fields[0].array if len(self._fields) == 1 else None
         self._table = self._fields[0].table if len(self._fields) == 1 else None
         self._tables = any(field.table is not None for field in self._fields)
@@ -135,11 +136,11 @@ class MethodCodec(ResultCodec):
             value = self._json(body)
         except FAILURES as error:
             if self._lax is None:
-                raise from_msgspec(error) from error
+                raise from_msgspec(error, fields=self._names) from error
             try:
                 value = self._lax(body)
             except FAILURES as lax_error:
-                raise from_msgspec(lax_error) from lax_error
+                raise from_msgspec(lax_error, fields=self._names) from lax_error
             after = self._after_lax
         arguments = self._unpack(value)
         return arguments if not after else _finished(arguments, after)
@@ -156,7 +157,7 @@ class MethodCodec(ResultCodec):
             try:
                 value = self._packed(body)
             except FAILURES as error:
-                raise from_msgspec(error) from error
+                raise from_msgspec(error, fields=self._names) from error
             return _finished(self._unpack(value), self._after_view if views else self._after_packed)
         if self._text is not None and media in (_TEXT, _BYTES):
             return {self._fields[0].name: self._text(text(body) if media == _TEXT else bytes(body))}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tiffin.errors import ModelError
+from tiffin.frameworks import onnx_sessions
 from tiffin.frameworks.library import library
 from tiffin.frameworks.torch_files import ROOM
 from tiffin.store import models
@@ -230,9 +231,7 @@ def _tensorflow_to_onnx(source: Source, path: Path, opset: int | None) -> None:
 def caller(source: Source, to: str, path: Path) -> Callable[[Mapping[str, Any]], Any]:
     """Return what runs the converted model with the original's inputs."""
     if to == "onnx":
-        from tiffin.frameworks import onnx
-
-        session = onnx.session(path, wanted=[onnx.CPU])
+        session = onnx_sessions.session(path, wanted=[onnx_sessions.CPU])
         inputs = session.get_inputs()
         kinds = {
             "tensor(float)": "float32",
@@ -261,7 +260,7 @@ def caller(source: Source, to: str, path: Path) -> Callable[[Mapping[str, Any]],
             return source.call
 
     def call(values: Mapping[str, Any]) -> Any:
-        with torch.inference_mode():
+        with torch.no_grad():
             return script(*[torch.as_tensor(value) for value in values.values()])
 
     return call

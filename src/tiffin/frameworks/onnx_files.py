@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tiffin.errors import ModelError
+from tiffin.frameworks import onnx_sessions as runtime
 from tiffin.frameworks.library import library
 from tiffin.frameworks.room import Framework, is_a, only_file, take_options
 from tiffin.store.manifest import Signature, Value
@@ -74,8 +75,6 @@ class Onnx(Framework):
         )
 
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
-        from tiffin.frameworks import onnx as runtime  # it hands on this room's `save` and `load`
-
         path = only_file(stored, (".onnx",))
         known = {entry.path for entry in stored.manifest.files}
         below = path.parent.relative_to(stored.folder).as_posix()

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from tiffin.errors import SpecError
+from tiffin.frameworks.served_name import PREFIX, decoded, encoded
+from tiffin.service.columns import Columns
 from tiffin.service.decorators import api, service
 from tiffin.service.markers import DType, Shape
 from tiffin.store import models
 from tiffin.store.manifest import Signature, Value
 from tiffin.store.model import Model
 from tiffin.store.rooms import room
-
-_PREFIX = "model_"
 
 
 def target_of(ref: str) -> str:
@@ -31,13 +31,13 @@ def target_of(ref: str) -> str:
         NotFoundError: there is no such model.
     """
     found = models.get(ref)
-    return f"{__name__}:{_PREFIX}{found.ref.encode().hex()}"
+    return f"{__name__}:{encoded(found.ref)}"
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith(_PREFIX):
+    if not name.startswith(PREFIX):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = service_of(models.get(bytes.fromhex(name.removeprefix(_PREFIX)).decode()), name)
+    found = globals()[name] = service_of(models.get(decoded(name)), name)
     return found
 
 
@@ -74,12 +74,10 @@ def _method(name: str, signature: Signature, model: Model) -> Callable[..., Any]
     """Return the served method of one signature."""
     names = _identifiers([value.name for value in signature.inputs])
     batchable = signature.batch_dim == 0 and all(_has_rows(value) for value in signature.inputs)
-    makers = [_maker(value) for value in signature.inputs]
     keys = [value.name for value in signature.inputs]
 
     def call(self: Any, **given: Any) -> Any:
-        values = (make(given[own]) for own, make in zip(names, makers, strict=True))
-        return self.run(**dict(zip(keys, values, strict=True)))
+        return self.run(**dict(zip(keys, (given[own] for own in names), strict=True)))
 
     annotations = {own: _annotation(value) for own, value in zip(names, signature.inputs, strict=True)}
     returns = _result(signature)
@@ -99,7 +97,10 @@ def _annotation(value: Value) -> Any:
     if value.kind == "text":
         return list[str]
     if value.kind == "table":
-        return list[dict[str, Any]]
+        import pandas as pd
+
+        columns = {name: "" if kind == "object" else kind for name, kind in (value.columns or {}).items()}
+        return Annotated[pd.DataFrame, Columns(columns or None)]
     import numpy as np
 
     markers: list[Any] = []
@@ -121,30 +122,6 @@ def _result(signature: Signature) -> Any:
 
         return np.ndarray
     return Any
-
-
-def _maker(value: Value) -> Callable[[Any], Any]:
-    """Return what makes the model's input of what the client has sent."""
-    if value.kind != "table":
-        return lambda given: given
-    columns = value.columns or {}
-
-    def table(rows: list[dict[str, Any]]) -> Any:
-        import pandas as pd
-
-        from tiffin.errors import Code, Error
-
-        for index, row in enumerate(rows):
-            missing = [name for name in columns if name not in row]
-            if missing:
-                raise Error(f"rows[{index}]: column {missing[0]!r} is missing", code=Code.INVALID_INPUT)
-        frame = pd.DataFrame([[row[name] for name in columns] for row in rows], columns=list(columns))
-        try:
-            return frame.astype(columns)
-        except (ValueError, TypeError) as error:
-            raise Error(f"rows: {error}: expected columns are {columns}", code=Code.INVALID_INPUT) from error
-
-    return table
 
 
 def _has_rows(value: Value) -> bool:

@@ -267,8 +267,11 @@ class Torch(Framework):
                 made = made.to(torch.get_default_dtype())  # what JSON's numbers become where nothing says otherwise
             return made
 
+        # TorchScript's profiling executor may keep what it has seen for a backward pass, which inference tensors refuse.
+        mode = torch.no_grad if is_a(loaded, "torch.jit:ScriptModule") else torch.inference_mode
+
         def run(**inputs: Any) -> Any:
-            with torch.inference_mode():
+            with mode():
                 return _plain(loaded(*[tensor(name, value) for name, value in inputs.items()]))
 
         return run

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from tiffin.config.parts import Config
 from tiffin.errors import UsageError
+from tiffin.frameworks.served_name import shown
 from tiffin.gpu import inventory
 from tiffin.gpu.plan import plan
 from tiffin.messages.control import (
@@ -127,7 +128,7 @@ class Supervisor:
         life_fd, our_end = os.pipe()  # workers hold the reading end: it ends with us, however we end
         opened.callback(os.close, life_fd)
         opened.callback(os.close, our_end)
-        self._report.info(f"Tiffin {VERSION}: starting {self._target or self._app_dir}")
+        self._report.info(f"Tiffin {VERSION}: starting {shown(self._target) or self._app_dir}")
         self._front = FrontProcess(self._loop, self._report, config, lambda: self._http, link, self._urls, self)
         opened.callback(self._front.discard)
         self._front.start()

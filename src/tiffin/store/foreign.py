@@ -84,7 +84,7 @@ def import_path(
         metadata={"source": source or path.name},
         files=[],
     )
-    trust = allowed(manifest, str(path), trust)
+    mark = allowed(manifest, str(path), trust)
     with store.draft() as draft:
         if files.is_dir():
             skip = SKIPPED if trust else SKIPPED | frozenset(_unsafe(files, written))
@@ -94,7 +94,7 @@ def import_path(
             draft.copy(str(target), files)
             for extra in written.options.get("external", []):
                 draft.copy(extra, files.parent / extra, linked=False)
-        return store.commit(draft, manifest, trust, progress)
+        return store.commit(draft, manifest, mark, progress)
 
 
 def import_hub(store: Store, name: str, ref: Ref | None, trust: str = "", progress: Progress = silent) -> Stored:

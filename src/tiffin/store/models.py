@@ -180,10 +180,20 @@ def delete(ref: str) -> Model:
     Raises:
         NotFoundError: there is none. ModelError: no version or tag was named.
     """
-    parsed = parse_ref(ref)
-    if not parsed.version and not ref.endswith(":latest"):
-        raise ModelError(f"{ref!r} names no version", hint=f"say which: {ref}:VERSION, or {ref}:latest")
-    return Model(store().delete(parsed))
+    named(ref)
+    return Model(store().delete(parse_ref(ref)))
+
+
+def named(ref: str) -> Model:
+    """Return a model whose version was named: what removes something does not guess.
+
+    Raises:
+        NotFoundError: there is none. ModelError: no version or tag was named.
+    """
+    found = get(ref)
+    if ":" not in ref:
+        raise ModelError(f"{ref!r} names no version", hint=f"say which: {found.ref}, or {ref}:latest")
+    return found
 
 
 def tag(ref: str, tag: str) -> Model:

@@ -192,9 +192,17 @@ class _Registry:
             from oras.provider import Registry
         except ModuleNotFoundError:
             raise ConfigError("oras is not installed here", hint="pip install 'tiffin[remote]'") from None
+
+        class Prompt(Registry):  # type: ignore[misc]
+            """Without the library's own tries, which take two minutes to say that nobody answers."""
+
+            do_request = Registry.do_request.__wrapped__
+
         plain = plain or place.host.rsplit(":", 1)[0] in _LOCAL or place.host in _LOCAL
         self._place = place
-        self._registry: Any = Registry(hostname=place.host, insecure=plain)
+        self._registry: Any = Prompt(hostname=place.host, insecure=plain)
+        for scheme in ("http://", "https://"):
+            self._registry.session.mount(scheme, _patient())
         self._container: Any = Container(f"{place.host}/{place.path}:{place.tag or 'latest'}")
         self._base = f"{'http' if plain else 'https'}://{place.host}/v2/{place.path}"
         try:
@@ -314,7 +322,13 @@ class _Registry:
         import requests  # oras brings it
 
         try:
-            return request()
+            for attempt in range(_TRIES):
+                try:
+                    return request()
+                except (requests.ConnectionError, requests.Timeout):
+                    if attempt == _TRIES - 1:
+                        raise
+                    time.sleep(0.2 * 2**attempt)
         except requests.RequestException as error:
             raise ModelError(
                 f"the registry {self._place.host} cannot be reached: {_short(error)}",
@@ -331,6 +345,17 @@ class _Registry:
     def _refused(self, what: str, answer: Any) -> ModelError:
         reason = answer.text[:200] if answer.text else answer.reason
         return ModelError(f"the registry {self._place.host} {what}: {answer.status_code} {reason}", exit_code=69)
+
+
+def _patient() -> Any:
+    """Return what sends requests with limits: 10 s to connect, 60 s without a byte."""
+    from requests.adapters import HTTPAdapter
+
+    class Patient(HTTPAdapter):
+        def send(self, request: Any, **extra: Any) -> Any:  # type: ignore[override]
+            return super().send(request, **{**extra, "timeout": extra.get("timeout") or (10, 60)})
+
+    return Patient()
 
 
 def _short(error: BaseException) -> str:

@@ -5,10 +5,14 @@ Owns how each kind is written and read; frameworks' own objects go through their
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tiffin.errors import ModelError, NotFoundError, TrustError
 from tiffin.store.draft import Draft
@@ -48,13 +52,17 @@ def _write(draft: Draft, name: str, value: Any, *, trusted: bool) -> tuple[dict[
     if isinstance(value, bytes | bytearray):
         draft.add(f"{place}.bin", bytes(value))
         return {"kind": "bytes", "path": f"{place}.bin"}, False
+    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and not value.dtype.hasobject:
+        buffer = io.BytesIO()
+        importlib.import_module("numpy").save(buffer, value, allow_pickle=False)
+        draft.add(f"{place}.npy", buffer.getvalue())
+        return {"kind": "array", "path": f"{place}.npy"}, False
     owner = claiming(value)
     if owner is not None:
         folder = draft.files / FOLDER / name
         folder.mkdir(parents=True)
         written = owner.write(value, folder, example=None, trusted=trusted, options={})
-        side = {"kind": "framework", "path": place, "framework": owner.name, "format": written.format}
-        return side | {"options": json.dumps(written.options)}, written.code
+        return _by_framework(place, owner.name, written), written.code
     try:
         content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         if json.loads(content) != value:  # a tuple, a key that is no text
@@ -67,10 +75,15 @@ def _write(draft: Draft, name: str, value: Any, *, trusted: bool) -> tuple[dict[
             ) from None
         folder = draft.files / FOLDER / name
         folder.mkdir(parents=True)
-        room("pickle").write(value, folder, example=None, trusted=True, options={})
-        return {"kind": "framework", "path": place, "framework": "pickle", "format": "pickle", "options": "{}"}, True
+        written = room("pickle").write(value, folder, example=None, trusted=True, options={})
+        return _by_framework(place, "pickle", written), True
     draft.add(f"{place}.json", content)
     return {"kind": "json", "path": f"{place}.json"}, False
+
+
+def _by_framework(place: str, name: str, written: Written) -> dict[str, str]:
+    options = json.dumps(written.options)
+    return {"kind": "framework", "path": place, "framework": name, "format": written.format, "options": options}
 
 
 def read_side(stored: Stored, name: str, device: str) -> Any:
@@ -94,6 +107,8 @@ def read_side(stored: Stored, name: str, device: str) -> Any:
         return path.read_bytes().decode()
     if kind == "bytes":
         return path.read_bytes()
+    if kind == "array":
+        return importlib.import_module("numpy").load(path, allow_pickle=False)
     if kind in ("file", "folder"):
         return path
     if kind != "framework":
@@ -102,13 +117,18 @@ def read_side(stored: Stored, name: str, device: str) -> Any:
     written = Written(format=side.get("format", ""), options=json.loads(side.get("options", "{}")))
     if owner.name == "pickle" and stored.trust is None:
         raise TrustError(f"{stored.ref}: side object {name!r} is a pickle and the model is not trusted")
-    inner = stored._replace(folder=path, manifest=_as_model(stored, owner.name, written))
-    return owner.read(inner, device, {})
-
-
-def _as_model(stored: Stored, framework: str, written: Written) -> Any:
-    import msgspec
-
-    return msgspec.structs.replace(
-        stored.manifest, framework=framework, format=written.format, options=written.options, objects={}
+    prefix = f"{side['path']}/"
+    manifest = msgspec.structs.replace(
+        stored.manifest,
+        framework=owner.name,
+        format=written.format,
+        options=written.options,
+        objects={},
+        example="",
+        files=[
+            msgspec.structs.replace(entry, path=entry.path.removeprefix(prefix))
+            for entry in stored.manifest.files
+            if entry.path.startswith(prefix)
+        ],
     )
+    return owner.read(stored._replace(folder=path, manifest=manifest), device, {})

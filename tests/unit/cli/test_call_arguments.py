@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.client.shop import SHOP, method, schema
@@ -26,6 +28,8 @@ F = schema(
             "file": {"type": "string", "x-tiffin-type": "file"},
             "pages": {"type": "array", "items": {"type": "string", "x-tiffin-type": "image"}},
             "free": {},
+            "array": {"type": "array", "x-tiffin-type": "array of float32 [*]"},
+            "table": {"type": "array", "x-tiffin-type": "table"},
         },
     )
 )
@@ -61,6 +65,36 @@ def read(
 )
 def test_a_value_is_text_where_the_method_takes_text_else_json(field, value):
     assert read(field) == {field.partition("=")[0]: value}
+
+
+def test_an_array_comes_from_a_file(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.array([1, 2], np.float32))
+    assert read(files=(f"array=@{path}",))["array"].tolist() == [1, 2]
+    assert read(files=("array=-",), stdin=path.read_bytes())["array"].dtype == np.float32
+
+
+@pytest.mark.parametrize("content", [b"", b"1,2", pickle.dumps([1]), b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_array_is_refused_before_anything_is_sent(tmp_path, content):
+    path = tmp_path / "x.npy"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="an array is a .npy file of numbers"):
+        read(files=(f"array=@{path}",))
+
+
+def test_a_pickled_array_is_not_run(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.array([{}], object), allow_pickle=True)
+    with pytest.raises(UsageError, match="an array is a .npy file of numbers"):
+        read(files=(f"array=@{path}",))
+
+
+def test_who_gives_a_table_as_a_file_is_told_what_to_do(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("a\n1\n")
+    with pytest.raises(UsageError, match="table is a table, which this command sends as JSON") as caught:
+        read(files=(f"table=@{path}",))
+    assert "curl -H 'content-type: text/csv'" in caught.value.hint
 
 
 def test_fields_within():

@@ -82,7 +82,7 @@ def test_rows(function: Any, options: dict[str, Any], body: bytes, rows: int) ->
         (Svc.scalar, False, b'{"x": 1', ("", "incomplete: the data ends too early")),
         (Svc.scalar, False, b"\x93NUMPY\x01", ("", "not JSON but .npy: send it with content-type application/x-npy")),
         (Svc.scalar, False, b"{]", ("", "not JSON: object keys must be strings (byte 1)")),
-        (Svc.scalar, False, b"[]", ("", "expected object, got array")),
+        (Svc.scalar, False, b"[]", ("", "expected object with x, y, got array")),
         (Svc.floats, True, b'{"x": [[1, 2], [3, "a"]]}', ("x[1][1]", "expected float, got str")),
         (Svc.floats, True, b'{"x": [[1, 2], [3]]}', ("x[1]", "expected array of length >= 2")),
         (Svc.floats, True, b'{"x": []}', ("x", "expected one row at least, got none")),

@@ -276,6 +276,7 @@ def test_paths_have_our_names_and_tell_the_clients(uploads: Uploads, tmp_path: P
         (Svc.one, [part("image", b"", "x")], "image", "the file is empty"),
         (Svc.one, [part("image", b"hello", "x.png", "image/png")], "image", "bytes that are no image"),
         (Svc.one, [part("image", b"https://x.example/y.png")], "image", "a URL, which is not fetched here"),
+        (Svc.one, [part("image", b"y.png")], "image", "got the text 'y.png': with curl, a file is image=@y.png"),
         (Svc.one, [part("image", picture(), "x"), part("image2", b"")], "image2", "unknown field"),
         (Svc.several, [part("images", picture(), "x")] * 3, "images", "expected 2 files at most, got 3"),
         (Svc.several, [part("images", picture(), "x"), part("images", b"x", "x")], "images[1]", "no image"),

@@ -99,6 +99,13 @@ def test_unsupported_body(function: Any, header: bytes) -> None:
     assert len(caught.value.message) < 300
 
 
+def test_who_forgot_the_type_with_curl_is_told_so() -> None:
+    with pytest.raises(Error, match="with curl: -H 'content-type: …'$"):
+        body_media(b"application/x-www-form-urlencoded", spec(Svc.fields))
+    with pytest.raises(Error, match="send [^;]*$"):
+        body_media(b"text/plain", spec(Svc.fields))
+
+
 @pytest.mark.parametrize(
     ("function", "header", "media"),
     [

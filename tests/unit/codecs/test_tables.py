@@ -251,6 +251,23 @@ def test_what_is_wrong_is_named_by_row_and_column(value: Any, reasons: list[tupl
         (b"age,age\n1,2\n", [("people.age", "the column comes twice")]),
         (b"", [("people", "no header: the first line of CSV names the columns")]),
         (b"age\n\xff\n", [("people", "not UTF-8 at byte 4")]),
+        (
+            b"age;city\n1;x\n",
+            [("people", "the header has semicolons and no comma: cells are separated by commas")],
+        ),
+        (b"age\tcity\n", [("people", "the header has tabs and no comma: cells are separated by commas")]),
+        (
+            b"age,city,income,member,since1,x,1.5,true,",
+            [
+                (
+                    "people",
+                    (
+                        "the only line is a header with numbers in it: send line breaks too "
+                        "(curl's -d removes them, --data-binary does not)"
+                    ),
+                )
+            ],
+        ),
         (b'age\n"1\n', [("people", "not CSV: line 2: unexpected end of data")]),
     ],
 )

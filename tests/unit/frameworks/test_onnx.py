@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tiffin.errors import ConfigError
-from tiffin.frameworks import onnx as helper
+from tiffin.frameworks import onnx_sessions as helper
 
 onnx = pytest.importorskip("onnx", reason="ONNX is not installed (make test installs it)")
 runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed (make test installs it)")

@@ -8,6 +8,8 @@ const SHOWN_CHARS = 200000;
 const PRETTY_CHARS = 1000000;
 const LINE_CHARS = 88;
 const PICTURE_PIXELS = 2048;
+const TINY_PIXELS = 64;
+const ENLARGED_PIXELS = 128;
 const FORM = "multipart/form-data";
 
 const byId = (id) => document.getElementById(id);
@@ -162,19 +164,19 @@ function methodNode(doc, path, operation) {
       make("div", { class: "tags" }, ...tags.map((tag) => make("span", { class: "tag", text: tag })))),
     make("div", { class: "facts" },
       text ? make("p", { class: "doc", text }) : null,
-      make("h4", { text: "Takes" }), takes(doc, bodies),
+      make("h4", { text: "Takes" }), takes(doc, bodies, facts.one_row),
       make("h4", { text: facts.streams ? "Answers with a stream of" : "Answers with" }), gives(doc, answers)),
     tryNode(doc, path, bodies, answers, facts.streams === true));
 }
 
-function takes(doc, bodies) {
+function takes(doc, bodies, oneRow) {
   const json = bodies[FORM] || bodies["application/json"];
   const whole = json ? resolve(doc, json.schema) : undefined;
   const list = make("dl", { class: "fields" });
   if (json && json["x-tiffin-fields"] && whole && whole.properties) {
     for (const [name, schema] of Object.entries(whole.properties)) {
       const needed = (whole.required || []).includes(name);
-      const rows = (json["x-tiffin-batched"] || []).includes(name);
+      const rows = !oneRow && (json["x-tiffin-batched"] || []).includes(name);  // of one row a client sends no list
       list.append(fieldNode(doc, name, schema, [needed ? "required" : "optional", rows && "rows"].filter(Boolean).join(" · ")));
     }
     if (!list.childElementCount) return make("p", { class: "fields note", text: "nothing" });
@@ -182,8 +184,14 @@ function takes(doc, bodies) {
     list.append(fieldNode(doc, "body", json.schema, "the whole body"));
   }
   const others = Object.keys(bodies).filter((media) => bodies[media] !== json);
-  if (others.length) list.append(make("div", { class: "field" }, make("dt", {}, json ? "or" : "body"), make("dd", { class: "type", text: others.join(", ") })));
+  if (others.length) list.append(make("div", { class: "field" }, make("dt", {}, json ? "or" : "body"), make("dd", { class: "type", text: others.map((name) => name + bodyNote(name, bodies)).join(", ") })));
   return list;
+}
+
+// What a body of a type is beside a form, or beside JSON.
+function bodyNote(media, bodies) {
+  if (isJson(media)) return bodies[FORM] ? " (files in base64)" : "";
+  return bodies[FORM] ? " (the file alone)" : "";
 }
 
 function gives(doc, answers) {
@@ -230,9 +238,12 @@ function tryNode(doc, path, bodies, answers, streams) {
 
   const content = () => bodies[media.value];
   const byForm = () => media.value === FORM;
-  const byFile = () => !isText(media.value) && !byForm();
+  // A table of text can be pasted or chosen; what is chosen goes before.
+  const either = () => /^text\/csv\b/i.test(media.value);
+  const byFile = () => (either() ? file.files.length > 0 : !isText(media.value) && !byForm());
   // A pattern such as image/* is no type that a request can have: the file's own is sent.
   const bodyType = () => (media.value.includes("*") ? file.files[0]?.type || "application/octet-stream" : media.value);
+  const hasExample = () => (byForm() ? form.hasExample : !byFile() && content()?.example !== undefined) || either();
   const headers = () => {
     const lines = byForm() ? {} : { "content-type": bodyType() };  // the browser names a form's boundary
     if (accept.value) lines.accept = accept.value;
@@ -241,7 +252,10 @@ function tryNode(doc, path, bodies, answers, streams) {
   };
   const refresh = () => {
     textLabel.hidden = byFile() || byForm();
-    fileLabel.hidden = chosen.hidden = !byFile();
+    fileLabel.hidden = !byFile() && !either();
+    fileLabel.firstChild.data = either() && !byFile() ? "Or from a file" : "Body from a file";
+    chosen.hidden = !byFile();
+    reset.textContent = hasExample() ? "Example" : "Clear";
     if (form) form.node.hidden = !byForm();
     hint.textContent = content()?.example === undefined && isText(media.value) && !text.value
       ? "The smallest body is too large to show here: paste one, or send a file with curl." : "";
@@ -249,6 +263,7 @@ function tryNode(doc, path, bodies, answers, streams) {
       try { JSON.parse(text.value); } catch (error) { hint.textContent = "Not JSON yet: " + error.message; }
     }
     if (byForm()) hint.textContent = form.problem();
+    if (byFile() && !file.files.length) hint.textContent = "Choose a file.";
     const body = byFile() ? "@" + (file.files[0]?.name || "FILE") : text.value;
     const data = byForm() ? form.words() : [(byFile() || body.startsWith("@") ? "--data-binary " : "--data-raw ") + quote(shorter(body))];
     curl.textContent = ["curl" + (streams ? " -N" : ""), quote(url.href),
@@ -285,13 +300,18 @@ function tryNode(doc, path, bodies, answers, streams) {
     make("div", { class: "curl" },
       make("div", { class: "curl-head" }, make("h4", { text: "The same with curl" }), copy), curl),
     answer);
-  media.addEventListener("change", fill);
+  media.addEventListener("change", () => {
+    if (!running) answer.hidden = true;  // it is none to what is asked now
+    file.value = "";
+    chosen.replaceChildren();
+    fill();
+  });
   for (const input of [accept, deadline, text, file]) input.addEventListener("input", refresh);
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); node.requestSubmit(); }
   });
   stop.addEventListener("click", () => running?.abort());
-  reset.addEventListener("click", () => { form?.reset(); fill(); });
+  reset.addEventListener("click", () => { form?.reset(); file.value = ""; chosen.replaceChildren(); fill(); });
   copy.addEventListener("click", () => copyText(curl, copy));
   file.addEventListener("change", () => preview(chosen, file.files));
   if (form) form.node.addEventListener("input", refresh);
@@ -322,6 +342,7 @@ function formFields(doc, content) {
   });
   const given = (field) => (field.isFile ? field.input.files.length > 0 : field.input.value !== "" || (field.needed && !field.asJson));
   return {
+    hasExample: fields.some((field) => field.start !== ""),
     node: make("div", { class: "form-fields" }, ...fields.map((field) => make("div", {},
       make("label", {}, field.name + (field.needed ? "" : " (optional)"), field.input), field.pictures))),
     problem() {
@@ -363,11 +384,15 @@ function preview(node, files) {
 async function picture(blob, name) {
   try {
     const bitmap = await createImageBitmap(blob);
-    const scale = Math.min(1, PICTURE_PIXELS / Math.max(bitmap.width, bitmap.height));
+    const side = Math.max(bitmap.width, bitmap.height);
+    // What a network sees is often too small for an eye: whole pixels are drawn larger.
+    const scale = side < TINY_PIXELS ? Math.floor(ENLARGED_PIXELS / side) : Math.min(1, PICTURE_PIXELS / side);
     const canvas = make("canvas", { class: "picture", role: "img", "aria-label": name });
     canvas.width = Math.max(1, Math.round(bitmap.width * scale));
     canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingEnabled = scale < 1;
+    pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     const facts = make("figcaption", { class: "quiet", text: `${name} · ${bitmap.width} × ${bitmap.height} · ${size(blob.size)}` });
     bitmap.close();
     return make("figure", {}, canvas, facts);
