@@ -1,7 +1,8 @@
 """A small Internet in a network namespace: `unshare --net --mount python -m tests.process.fetch_world`.
 
 Public addresses with file servers, inner addresses with canaries that only count, a name server whose answers change, a certificate
-authority. Reads one order a line, JSON ({"settings", "urls", "trusts", "deadline_s", "concurrency"}), and writes what happened.
+authority. Reads one order a line, JSON ({"settings", "urls", "trusts", "deadline_s", "concurrency"}), and writes what
+happened. A server that fetches can stand in it, too (see `fetch_serving`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.process.fetch_serving import Serving
+from tests.unit.codecs.forms import picture
 from tiffin.codecs.fetch import Fetcher
 from tiffin.config.parts import FetchConfig
 from tiffin.errors import Error
@@ -74,6 +77,7 @@ class World:
         self.questions: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.called = 0
+        self.gate = threading.Event()  # what /gate waits for
 
     def leaks(self) -> int:
         """Return how many connections inner addresses ever saw, but for those that show that they listen."""
@@ -127,6 +131,9 @@ class World:
         _, kind, *more = path.split("/")
         if kind == "file":
             body = f"file {'/'.join(more)}".encode()
+            send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        elif kind == "picture" or (kind == "gate" and self.count(self.sent, kind) and self.gate.wait(60)):
+            body = picture(int(more[0]), int(more[1]))
             send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         elif kind == "echo":
             send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(request) + request)
@@ -301,6 +308,7 @@ def main() -> None:
             world.listen(address, 80)
             world.listen(address, 443, server)
         world.name_server()
+        serving = Serving(world.gate)
         print(json.dumps("ready"), flush=True)
         for line in sys.stdin:
             order = json.loads(line)
@@ -309,8 +317,14 @@ def main() -> None:
                 socket.create_connection((order["call"], 80), timeout=5).close()
                 time.sleep(0.05)
                 print(json.dumps(dict(world.connections)), flush=True)
+            elif "server" in order:
+                said = serving.obey(order)
+                time.sleep(0.05)
+                counts = {name: dict(getattr(world, name)) for name in ("connections", "questions", "sent")}
+                print(json.dumps({**said, **counts, "leaks": world.leaks()}), flush=True)
             else:
                 print(json.dumps(obey(world, order, client)), flush=True)
+        serving.stop()
         subprocess.run(["umount", "/etc/resolv.conf"], check=True)
     os._exit(0)  # servers and lookups are threads that wait
 

@@ -254,7 +254,7 @@ def test_a_form_from_another_site_is_not_taken(client: httpx.Client, url: str) -
 
 def test_a_url_is_no_file(client: httpx.Client) -> None:
     answer = client.post("/size", json={"image": "http://127.0.0.1:1/x.png"})
-    assert "URL inputs are off" in answer.json()["error"]["message"]
+    assert "a URL, which is not fetched here" in answer.json()["error"]["message"]
     assert code(answer) == (400, "INVALID_INPUT")
 
 

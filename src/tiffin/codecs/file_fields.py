@@ -15,12 +15,12 @@ from tiffin.codecs.files import Body, FileParam, check_file, from_base64, refuse
 from tiffin.codecs.multipart import Part
 from tiffin.codecs.reasons import from_msgspec, invalid
 from tiffin.codecs.uploads import Uploads
+from tiffin.codecs.urls import MAX_URL
 from tiffin.config.parts import FilesConfig
 
 if TYPE_CHECKING:
     from tiffin.codecs.images import ImageReader
 
-_SHORT_BYTES = 4_096
 _NAME_BYTES = 256
 
 
@@ -93,7 +93,7 @@ class FileField:
         return [self._item(item, uploads, f"{self.path}[{index}]") for index, item in enumerate(value)]
 
     def _part(self, part: Part, uploads: Uploads, path: str) -> Any:
-        if not part.filename and len(part.data) < _SHORT_BYTES:
+        if not part.filename and len(part.data) <= MAX_URL:
             refuse_url(str(part.data[:16], "latin-1"), path)
             self._refuse_text(part.data, path)
         return self._one(part.data, part.media, part.filename, uploads, path)

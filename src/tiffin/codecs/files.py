@@ -178,13 +178,20 @@ def from_base64(text: str, path: str) -> bytes:
 
 
 def refuse_url(text: str, path: str) -> None:
-    """Refuse an address where a file is expected.
+    """Refuse an address where a file is expected: those that are fetched were replaced by their files before.
 
     Raises:
         Error: INVALID_INPUT.
     """
-    if text[:8].lower().startswith(_URL):
-        raise invalid(path, "expected a file, got a URL: URL inputs are off; send the file itself")
+    if is_url(text):
+        raise invalid(
+            path, "expected a file, got a URL, which is not fetched here (fetch.enabled): send the file itself"
+        )
+
+
+def is_url(text: str) -> bool:
+    """Say whether a text where a file is expected is an address instead."""
+    return text[:8].lower().startswith(_URL)
 
 
 def is_text(kind: Type) -> bool:

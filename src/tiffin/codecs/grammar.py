@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 from msgspec import UNSET, Meta, Raw
 
+from tiffin.codecs.urls import MAX_URL
 from tiffin.spec.service import MethodSpec
 from tiffin.spec.types import (
     AnyType,
@@ -61,7 +62,9 @@ def front_type(type: Type) -> Any:
         case StrType():
             return bounded(str, min_length=type.min_length, max_length=type.max_length, pattern=type.pattern)
         case FileType():
-            return bounded(str, max_length=None if type.max_length is None else _base64_length(type.max_length))
+            # A URL may stand for a file that is shorter than the URL; the worker counts the bytes.
+            most = None if type.max_length is None else max(_base64_length(type.max_length), MAX_URL)
+            return bounded(str, max_length=most)
         case BytesType():
             return bounded(bytes, min_length=type.min_length, max_length=type.max_length)
         case LiteralType():

@@ -204,10 +204,8 @@ def write_parts(parts: Iterable[OutPart]) -> tuple[bytes, str]:
     pieces: list[Body] = []
     for part in parts:
         filename = f'; filename="{_quoted(part.filename)}"' if part.filename else ""
-        head = (
-            f'--{boundary}\r\ncontent-disposition: form-data; name="{_quoted(part.name)}"{filename}\r\n'
-            f"content-type: {_line(part.media)}\r\n\r\n"
-        )
+        media = f"content-type: {_line(part.media)}\r\n" if part.media else ""
+        head = f'--{boundary}\r\ncontent-disposition: form-data; name="{_quoted(part.name)}"{filename}\r\n{media}\r\n'
         pieces += [head.encode(), part.data, b"\r\n"]
     pieces.append(f"--{boundary}--\r\n".encode())
     return b"".join(pieces), f"multipart/form-data; boundary={boundary}"

@@ -81,7 +81,14 @@ class Front:
             prefix=config.http.path_prefix.rstrip("/"),
             version=VERSION,
         )
-        self.app = App(config, self.engine, responder, pages, time.monotonic, self._refused)
+        fetching = None
+        if config.fetch.enabled:
+            # Here, so that a front that fetches nothing has no code that connects to anywhere.
+            from tiffin.codecs.fetch import Fetcher
+            from tiffin.web.fetching import Fetching
+
+            fetching = Fetching(config, Fetcher(config.fetch).fetch, self.arena, time.monotonic, self._refused)
+        self.app = App(config, self.engine, responder, pages, time.monotonic, self._refused, fetching=fetching)
         access = log_access if config.log.access else None
         self.listener = Listener(config.http, config.link, self.app, self.arena, time.monotonic, access)
         self.views.register(self.registry, self.listener, self.arena)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from tiffin.config.parts import Config
@@ -21,6 +22,9 @@ from tiffin.web.endpoint import Endpoint
 from tiffin.web.exchange import Exchange
 from tiffin.web.respond import Responder, answer_error
 from tiffin.web.system import SystemPages
+
+if TYPE_CHECKING:
+    from tiffin.web.fetching import Fetching
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}\Z")
 _LOOPBACK = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])\.?(?::[0-9]{1,5})?\Z", re.IGNORECASE)
@@ -45,6 +49,7 @@ class App:
         config: http and traffic settings. port: the engine. responder: where its answers arrive.
         pages: /livez, /metrics, /docs and their like. clock: monotonic seconds.
         refused: counts what never became a call: (index of the method or -1, code). edge: number of this edge, part of call ids.
+        fetching: gets files by URL, None where that is off.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class App:
         clock: Callable[[], float],
         refused: Callable[[int, str], None],
         edge: int = 0,
+        fetching: Fetching | None = None,
     ) -> None:
         self._config = config
         self._port = port
@@ -63,6 +69,7 @@ class App:
         self._pages = pages
         self._clock = clock
         self._refused = refused
+        self._fetching = fetching
         self._ids = count((edge << 48) + 1)
         self._id_prefix = os.urandom(6).hex()
         self._id_numbers = count(1)
@@ -81,9 +88,21 @@ class App:
         default_s = float(entry.traffic.get("timeout_s", traffic.timeout_s))
         max_s = float(entry.traffic.get("max_timeout_s", traffic.max_timeout_s))
         routes = dict(self._system)
+        if self._fetching is not None:
+            self._fetching.publish()
         for index, method in enumerate(entry.methods):
             timeout_s = method.timeout_s or default_s
-            endpoint = Endpoint(index, method, timeout_s, max_s, self._port, self._responder, self._clock, self._ids)
+            endpoint = Endpoint(
+                index,
+                method,
+                timeout_s,
+                max_s,
+                self._port,
+                self._responder,
+                self._clock,
+                self._ids,
+                self._fetching,
+            )
             routes[self._prefix + method.route.encode()] = Route(("POST",), endpoint.handle, index)
         self._routes = routes
         self._published = True

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import TYPE_CHECKING
 
 from tiffin.codecs.check import Checker
 from tiffin.codecs.files import takes_files
 from tiffin.codecs.media import accept_media, body_media
 from tiffin.errors import Code, Error
-from tiffin.messages.link import Cancel, Media
+from tiffin.messages.link import Cancel, Media, Slot
 from tiffin.messages.port import Call, EnginePort
 from tiffin.spec.service import MethodSpec
 from tiffin.web.exchange import Exchange
 from tiffin.web.respond import Responder
+
+if TYPE_CHECKING:
+    from tiffin.web.fetching import Fetching
 
 _NPY_HEAD_BYTES = 16_384
 _CACHED = 64
@@ -29,7 +33,7 @@ class Endpoint:
     Args:
         index: of the method in its service. method: what it takes. timeout_s: its default deadline.
         max_timeout_s: longest that a client may ask for. port, responder: where calls go, where answers arrive.
-        clock: monotonic seconds. ids: call ids of this edge.
+        clock: monotonic seconds. ids: call ids of this edge. fetching: gets files by URL, None where that is off.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Endpoint:
         responder: Responder,
         clock: Callable[[], float],
         ids: count[int],
+        fetching: Fetching | None = None,
     ) -> None:
         self._index = index
         self._method = method
@@ -53,6 +58,8 @@ class Endpoint:
         self._ids = ids
         self._checker = Checker(method)
         self._files = takes_files(method)
+        self._fetching = fetching if self._files else None
+        self._urls = None if self._fetching is None else self._fetching.urls(method)
         self._medias: dict[tuple[bytes, bytes], tuple[int, int]] = {}
 
     def handle(self, exchange: Exchange) -> None:
@@ -80,23 +87,43 @@ class Endpoint:
         traceparent = exchange.header(b"traceparent") if len(exchange.headers) > 3 else b""
         if traceparent:
             meta["traceparent"] = traceparent.decode("latin-1")[:128]
+        now = self._clock()
+        if self._fetching is not None and self._fetching.concerns(media, exchange):
+            self._fetch(exchange, rows, media, accept, now, now + timeout_s, meta)
+        else:
+            self._send(exchange, body, exchange.body_size, rows, media, accept, now + timeout_s, meta)
+
+    def _send(
+        self,
+        exchange: Exchange,
+        body: bytes | Slot,
+        size: int,
+        rows: int,
+        media: int,
+        accept: int,
+        deadline: float,
+        meta: dict[str, str],
+    ) -> None:
         exchange.call = id = next(self._ids)
         exchange.on_gone = self._gone
         exchange.body = b""
         self._waiting[id] = exchange
-        self._port.send(
-            Call(
-                id,
-                self._index,
-                rows,
-                exchange.body_size,
-                media,
-                accept,
-                body,
-                self._clock() + timeout_s,
-                exchange.id,
-                meta,
-            )
+        self._port.send(Call(id, self._index, rows, size, media, accept, body, deadline, exchange.id, meta))
+
+    def _fetch(
+        self, exchange: Exchange, rows: int, media: int, accept: int, now: float, deadline: float, meta: dict[str, str]
+    ) -> None:
+        """Have the files fetched whose URLs are in the body; then the request becomes a call."""
+        if self._fetching is None or self._urls is None:
+            raise RuntimeError("URLs where none are fetched")
+
+        def send(body: bytes | Slot, size: int, content_type: str) -> None:
+            if content_type:
+                meta["content-type"] = content_type
+            self._send(exchange, body, size, rows, media, accept, deadline, meta)
+
+        self._fetching.start(
+            exchange, self._index, self._urls, media, meta.get("content-type", ""), now, deadline, send
         )
 
     def _content_type(self, exchange: Exchange, media: int) -> str:

@@ -275,7 +275,7 @@ def test_paths_have_our_names_and_tell_the_clients(uploads: Uploads, tmp_path: P
         (Svc.mixed, [part("image", picture(), "x")] * 2 + [part("size", b"3")], "image", "expected one file, got 2"),
         (Svc.one, [part("image", b"", "x")], "image", "the file is empty"),
         (Svc.one, [part("image", b"hello", "x.png", "image/png")], "image", "bytes that are no image"),
-        (Svc.one, [part("image", b"https://x.example/y.png")], "image", "URL inputs are off"),
+        (Svc.one, [part("image", b"https://x.example/y.png")], "image", "a URL, which is not fetched here"),
         (Svc.one, [part("image", b"y.png")], "image", "got the text 'y.png': with curl, a file is image=@y.png"),
         (Svc.one, [part("image", picture(), "x"), part("image2", b"")], "image2", "unknown field"),
         (Svc.several, [part("images", picture(), "x")] * 3, "images", "expected 2 files at most, got 3"),
@@ -304,8 +304,8 @@ def test_what_is_wrong_with_a_form_is_said(
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b'{"image": "https://x.example/y.png"}', "URL inputs are off"),
-        (b'{"image": "file:///etc/passwd"}', "URL inputs are off"),
+        (b'{"image": "https://x.example/y.png"}', "a URL, which is not fetched here"),
+        (b'{"image": "file:///etc/passwd"}', "a URL, which is not fetched here"),
         (b'{"image": "not base64!"}', "base64"),
         (b'{"image": 3}', "expected str, got int"),
         (b'{"image": "aGVsbG8="}', "no image"),
