@@ -194,6 +194,8 @@ def _mlflow(folder: Path) -> tuple[Room, Written, Path]:
         if flavor not in flavors:
             continue
         facts = flavors[flavor] or {}
+        if not isinstance(facts, dict):
+            raise ModelError(f"{folder}/MLmodel: flavor {flavor} is no map of facts")
         data = str(facts.get(key) or facts.get("data") or facts.get("model_data") or "")
         path = (folder / data).resolve()
         if not data or not path.is_relative_to(folder.resolve()) or not path.exists():
@@ -224,7 +226,7 @@ def _inside(owner: Room, path: Path) -> tuple[Path, Written | None]:
 def _mlflow_signature(described: Any) -> Signature | None:
     """Return an MLflow signature of tensors or columns as one of ours, None where it says nothing that can be used."""
     try:
-        inputs: list[dict[str, Any]] = json.loads(described["inputs"])
+        inputs: list[dict[str, Any]] = [one for one in json.loads(described["inputs"]) if isinstance(one, dict)]
     except (TypeError, KeyError, ValueError, RecursionError):
         return None
     values: list[Value] = []

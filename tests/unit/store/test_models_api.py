@@ -293,6 +293,12 @@ def test_an_mlflow_model(tmp_path: Path) -> None:
     model = tiffin.models.import_(folder, "flow")
     assert (model.info.framework, [entry.path for entry in model.info.files]) == ("onnx", ["model.onnx"])
     assert model.info.signatures["predict"].batch_dim == 0
+    for text in ("flavors: {onnx: [1]}", "flavors: 3", "a: b", "[", "flavors: {onnx: {data: [1]}}"):
+        (folder / "MLmodel").write_text(text)
+        with pytest.raises(ModelError, match="MLmodel"):
+            tiffin.models.import_(folder, "flow3")
+    (folder / "MLmodel").write_text("flavors: {onnx: {data: model.onnx}}\nsignature: {inputs: '[1]'}\n")
+    assert tiffin.models.import_(folder, "flow4").info.signatures["predict"].batch_dim == 0
     (folder / "MLmodel").write_text("flavors:\n  spark: {}\n")
     with pytest.raises(ModelError, match="flavors spark"):
         tiffin.models.import_(folder, "flow2")
