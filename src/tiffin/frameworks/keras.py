@@ -92,7 +92,7 @@ class Keras(Framework):
         names = [value.name for value in signature.inputs] if signature else []
 
         def run(**inputs: Any) -> Any:
-            values = [inputs[name] for name in names] if names else list(inputs.values())
+            values = [_taken(value) for value in ([inputs[name] for name in names] if names else inputs.values())]
             return loaded(values[0] if len(values) == 1 else values, training=False)
 
         return run
@@ -133,6 +133,10 @@ def _signature(model: Any) -> Signature:
 
 
 def _value(tensor: Any, name: str) -> Value:
-    return Value(
-        name=name, dtype=str(tensor.dtype), shape=[None if size is None else int(size) for size in tensor.shape]
-    )
+    dtype = "str" if str(tensor.dtype) == "string" else str(tensor.dtype)
+    return Value(name=name, dtype=dtype, shape=[None if size is None else int(size) for size in tensor.shape])
+
+
+def _taken(value: Any) -> Any:
+    """Return an input as Keras takes it: text is TensorFlow's matter."""
+    return library("tensorflow").constant(value.tolist()) if value.dtype.kind in "UO" else value
