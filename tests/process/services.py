@@ -118,9 +118,12 @@ class Scarce:
     def fragile(self, x: Annotated[np.ndarray, tiffin.Shape(None, 4), tiffin.DType("float64")]) -> np.ndarray:
         """Return the sum of each row, until the file of that name is there: then the device dies, once; on a -1 always."""
         time.sleep(0.001)
-        fuse = Path(os.environ["SCARCE_FUSE"])
-        if (x == -1).any() or fuse.exists():
-            fuse.unlink(missing_ok=True)
+        burnt = True
+        try:
+            Path(os.environ["SCARCE_FUSE"]).unlink()  # one of two workers gets it, never both
+        except FileNotFoundError:
+            burnt = False
+        if burnt or (x == -1).any():
             raise Dead("CUDA error: device-side assert triggered")
         sums: np.ndarray = x.sum(axis=1)
         return sums
