@@ -14,10 +14,10 @@ help: ## show this list
 demo: $(VENV)/.demo $(VENV)/.torch ## train a small CNN on real digits, serve it, post 200 images, print the accuracy
 	@$(BIN)/python examples/digits/demo.py
 
-quick: $(VENV)/.dev ## under a minute: ruff, the import contract, the unit and wire rings
+quick: $(VENV)/.dev ## under a minute: ruff, the import contract, the unit and wire rings without PyTorch and TensorFlow
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@$(MAKE) --no-print-directory imports
-	@$(BIN)/python -m pytest -q -n auto tests/unit tests/wire
+	@$(BIN)/python -m pytest -q -n auto -m "not torch and not tensorflow" --ignore=tests/unit/frameworks tests/unit tests/wire
 
 test: $(VENV)/.dev $(VENV)/.torch $(VENV)/.tensorflow $(VENV)/.frameworks ## all checks and all three rings (what CI runs)
 	@$(MAKE) --no-print-directory check
