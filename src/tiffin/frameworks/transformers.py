@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tiffin.errors import ModelError, TrustError
+from tiffin.frameworks import chat_templates
 from tiffin.frameworks.library import library
 from tiffin.frameworks.room import Framework, is_a, take_options
 from tiffin.store.manifest import Signature, Value
@@ -248,6 +249,8 @@ def reach(folder: Path) -> list[str]:
                         left.append(value)
             elif isinstance(one, list):
                 left.extend(one)
+    for template in _templates(folder):
+        found += chat_templates.reach(template)
     if not list(folder.rglob("*.safetensors")) and [
         *folder.rglob("*.bin"),
         *folder.rglob("*.pt"),
@@ -255,6 +258,18 @@ def reach(folder: Path) -> list[str]:
     ]:
         found.append("its weights are pickles, not safetensors")
     return list(dict.fromkeys(found))
+
+
+def _templates(folder: Path) -> list[str]:
+    """Return the chat templates of a folder, wherever the library looks for them."""
+    found: list[Any] = []
+    for name in ("tokenizer_config.json", "chat_template.json", "processor_config.json"):
+        value = _json(folder / name).get("chat_template")
+        found += list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    texts = [one.get("template") if isinstance(one, dict) else one for one in found]
+    files = [*folder.glob("*.jinja"), *folder.glob("additional_chat_templates/*.jinja")]
+    texts += [path.read_text("utf-8", "replace")[:1_000_000] for path in files]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _shards(path: Path, folder: Path, document: Any) -> list[str]:
