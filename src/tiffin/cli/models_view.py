@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from tiffin.cli.say import readable
+
 if TYPE_CHECKING:
     from tiffin.store.inspection import Inspected
     from tiffin.store.manifest import Manifest, Signature
@@ -33,7 +35,7 @@ def size_text(size: int) -> str:
 
 def plain(text: object) -> str:
     """Return text without control characters; those of a terminal would move the cursor or change colours."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
+    return readable(str(text), kept="")
 
 
 def show_json(value: Any) -> None:

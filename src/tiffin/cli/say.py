@@ -15,9 +15,9 @@ CANCELLED = 130  # what a shell gives to a command that Ctrl-C ended
 _FAULT = 70
 
 
-def readable(text: str) -> str:
-    """Return text whose control characters are shown instead of obeyed: parts of it may be a stranger's."""
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+def readable(text: str, kept: str = "\n") -> str:
+    """Return text whose control characters are shown instead of obeyed, but those kept: parts of it may be a stranger's."""
+    return "".join(char if char.isprintable() or char in kept else f"\\x{ord(char):02x}" for char in text)
 
 
 def say_problem(message: str, hint: str = "") -> None:

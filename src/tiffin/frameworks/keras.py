@@ -14,8 +14,9 @@ from typing import Any
 from tiffin.errors import ModelError, TrustError
 from tiffin.frameworks import keras_archive
 from tiffin.frameworks.library import library
-from tiffin.frameworks.room import Framework, is_a, only_file, take_options
-from tiffin.store.manifest import Signature, Value
+from tiffin.frameworks.room import Framework, is_a, only_file, refuse_code, take_options
+from tiffin.frameworks.tensorflow_files import device_name
+from tiffin.store.manifest import Signature, Value, free_rows
 from tiffin.store.rooms import Written
 from tiffin.store.store import Stored
 
@@ -73,10 +74,9 @@ class Keras(Framework):
         trusted = stored.trust is not None
         reaching = keras_archive.reach(path, custom)
         if not trusted and reaching:
-            hint = f"tiffin models inspect {stored.ref} shows all of it"
             if all("somebody's own" in one or "would import" in one for one in reaching):
                 raise ModelError(f"{stored.ref}: {reaching[0]}", hint="give the classes: load(…, custom_objects={…})")
-            raise TrustError(f"{stored.ref} is not data alone: {reaching[0]}", hint=hint)
+            refuse_code(stored, reaching)
         keras = library("keras")
         with _on(device):
             return keras.saving.load_model(
@@ -118,7 +118,7 @@ def _on(device: str) -> Any:
     """Return the context in which Keras makes its weights on a device."""
     if library("keras").backend.backend() != "tensorflow":
         return nullcontext() if device == "cpu" else library("keras").device(device.replace("cuda", "gpu"))
-    return library("tensorflow").device("/CPU:0" if device == "cpu" else f"/GPU:{device.partition(':')[2] or 0}")
+    return library("tensorflow").device(device_name(device))
 
 
 def _signature(model: Any) -> Signature:
@@ -128,8 +128,7 @@ def _signature(model: Any) -> Signature:
     outputs = [
         _value(tensor, "output" if not index else f"output{index}") for index, tensor in enumerate(model.outputs)
     ]
-    free = all(value.shape and value.shape[0] is None for value in inputs)
-    return Signature(inputs=inputs, outputs=outputs, batch_dim=0 if free else None)
+    return Signature(inputs=inputs, outputs=outputs, batch_dim=free_rows(inputs))
 
 
 def _value(tensor: Any, name: str) -> Value:

@@ -15,7 +15,7 @@ from tiffin.errors import ModelError
 from tiffin.frameworks import onnx_sessions as runtime
 from tiffin.frameworks.library import library
 from tiffin.frameworks.room import Framework, is_a, only_file, take_options
-from tiffin.store.manifest import Signature, Value
+from tiffin.store.manifest import Signature, Value, free_rows
 from tiffin.store.names import check_path
 from tiffin.store.rooms import Written
 from tiffin.store.store import Stored
@@ -188,8 +188,8 @@ def graph_signature(graph: Any) -> Signature:
     weights = {tensor.name for tensor in graph.graph.initializer}
     inputs = [_value(one) for one in graph.graph.input if one.name not in weights]
     outputs = [_value(one) for one in graph.graph.output]
-    free = all(value.shape and value.shape[0] is None for value in [*inputs, *outputs])
-    return Signature(inputs=inputs, outputs=outputs, batch_dim=0 if free and inputs else None)
+    batch_dim = free_rows([*inputs, *outputs]) if inputs else None
+    return Signature(inputs=inputs, outputs=outputs, batch_dim=batch_dim)
 
 
 def _value(one: Any) -> Value:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tiffin.errors import ModelError, SpecError, TiffinError
+from tiffin.errors import ModelError, SpecError, TiffinError, TrustError
 from tiffin.gpu.device import device as own_device
 from tiffin.store import models
 from tiffin.store.manifest import Signature
@@ -147,6 +147,21 @@ def is_a(value: object, *places: str) -> bool:
         if wanted is not None and wanted in bases:
             return True
     return False
+
+
+def refuse_code(stored: Stored, reaching: list[str]) -> None:
+    """Refuse a model without a mark in which something was found that is not data.
+
+    Args:
+        reaching: what was found, as sentences; empty: it is data.
+
+    Raises:
+        TrustError: something was.
+    """
+    if reaching:
+        raise TrustError(
+            f"{stored.ref} is not data alone: {reaching[0]}", hint=f"tiffin models inspect {stored.ref} shows all of it"
+        )
 
 
 def take_options(options: Mapping[str, Any], known: tuple[str, ...], what: str) -> dict[str, Any]:

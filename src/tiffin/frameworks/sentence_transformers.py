@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiffin.errors import ModelError, TrustError
+from tiffin.errors import ModelError
 from tiffin.frameworks import transformers as hub
 from tiffin.frameworks.library import library
-from tiffin.frameworks.room import Framework, is_a, take_options
+from tiffin.frameworks.room import Framework, is_a, refuse_code, take_options
 from tiffin.store.manifest import Signature, Value
 from tiffin.store.rooms import Written
 from tiffin.store.store import Stored
@@ -74,11 +74,7 @@ class SentenceTransformers(Framework):
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         del options
         trusted = stored.trust is not None and stored.manifest.code
-        reaching = [] if trusted else reach(stored.folder)
-        if reaching:
-            raise TrustError(
-                f"{stored.ref} is not data alone: {reaching[0]}", hint="tiffin models inspect shows all of it"
-            )
+        refuse_code(stored, [] if trusted else reach(stored.folder))
         hub.quiet()
         made = library("sentence_transformers").SentenceTransformer(
             str(stored.folder),

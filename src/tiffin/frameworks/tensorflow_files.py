@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiffin.errors import ModelError, TrustError
+from tiffin.errors import ModelError
 from tiffin.frameworks.library import library
-from tiffin.frameworks.room import Framework, is_a, take_options
-from tiffin.store.manifest import Signature, Value
+from tiffin.frameworks.room import Framework, is_a, refuse_code, take_options
+from tiffin.store.manifest import Signature, Value, free_rows
 from tiffin.store.rooms import Written
 from tiffin.store.store import Stored
 
@@ -78,13 +78,9 @@ class TensorFlow(Framework):
     def _read(self, stored: Stored, device: str, options: Mapping[str, Any]) -> Any:
         del options
         if stored.trust is None or not stored.manifest.code:
-            reaching = reach(stored.folder)
-            if reaching:
-                raise TrustError(
-                    f"{stored.ref} is not data alone: {reaching[0]}", hint="tiffin models inspect shows all of it"
-                )
+            refuse_code(stored, reach(stored.folder))
         tf = library("tensorflow")
-        with tf.device("/CPU:0" if device == "cpu" else f"/GPU:{device.partition(':')[2] or 0}"):
+        with tf.device(device_name(device)):
             return tf.saved_model.load(str(stored.folder))
 
     def runner(self, stored: Stored, loaded: Any) -> Any:
@@ -110,6 +106,11 @@ class TensorFlow(Framework):
 ROOM = TensorFlow()
 
 
+def device_name(device: str) -> str:
+    """Return a device ("cpu", "cuda:1") as TensorFlow names it."""
+    return "/CPU:0" if device == "cpu" else f"/GPU:{device.partition(':')[2] or 0}"
+
+
 def reach(folder: Path) -> list[str]:
     """Return what a SavedModel's graph could do beyond tensors, as sentences."""
     try:
@@ -127,8 +128,8 @@ def _signatures(loaded: Any) -> dict[str, Signature]:
     function = loaded.signatures[name]
     inputs = [_value(key, spec) for key, spec in function.structured_input_signature[1].items()]
     outputs = [_value(key, spec) for key, spec in function.structured_outputs.items()]
-    free = all(value.shape and value.shape[0] is None for value in [*inputs, *outputs])
-    return {"predict": Signature(inputs=inputs, outputs=outputs, batch_dim=0 if free and inputs else None, call=name)}
+    batch_dim = free_rows([*inputs, *outputs]) if inputs else None
+    return {"predict": Signature(inputs=inputs, outputs=outputs, batch_dim=batch_dim, call=name)}
 
 
 def _value(name: str, spec: Any) -> Value:

@@ -18,7 +18,7 @@ import msgspec
 from tiffin.errors import ModelError, TrustError
 from tiffin.frameworks import torch_programs, trusted
 from tiffin.frameworks.library import library
-from tiffin.frameworks.room import Framework, is_a, numbers, only_file, take_options
+from tiffin.frameworks.room import Framework, is_a, numbers, only_file, refuse_code, take_options
 from tiffin.frameworks.torch_modules import (
     check_header,
     evaluating,
@@ -206,11 +206,7 @@ class Torch(Framework):
         if options:
             raise ModelError(f"{stored.ref}: a {format} is whole: cls and init belong to weights")
         if format in (SCRIPT, EXPORTED, CHECKPOINT) and stored.trust is None:
-            reaching = torch_programs.reach(path, format)
-            if reaching:  # recorded as data by whoever wrote the manifest
-                raise TrustError(
-                    f"{stored.ref} is not data alone: {reaching[0]}", hint="tiffin models inspect shows all of it"
-                )
+            refuse_code(stored, torch_programs.reach(path, format))  # recorded as data by whoever wrote the manifest
         if format == SCRIPT:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tiffin.store.manifest import Signature, Value
+from tiffin.store.manifest import Signature, Value, free_rows
 
 
 def exported_signature(program: Any) -> Signature:
@@ -21,8 +21,8 @@ def exported_signature(program: Any) -> Signature:
                 _value("output" if index == 0 else f"output{index}", getattr(part, "meta", {}).get("val"))
                 for index, part in enumerate(node.args[0])
             ]
-    free = all(value.shape and value.shape[0] is None for value in [*inputs, *outputs])
-    return Signature(inputs=inputs, outputs=outputs, batch_dim=0 if free and inputs else None, call="forward")
+    batch_dim = free_rows([*inputs, *outputs]) if inputs else None
+    return Signature(inputs=inputs, outputs=outputs, batch_dim=batch_dim, call="forward")
 
 
 def _value(name: str, fake: Any) -> Value:

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiffin.errors import ModelError, TrustError
+from tiffin.errors import ModelError
 from tiffin.frameworks import chat_templates
 from tiffin.frameworks.library import library
-from tiffin.frameworks.room import Framework, is_a, take_options
+from tiffin.frameworks.room import Framework, is_a, refuse_code, take_options
 from tiffin.store.manifest import Signature, Value
 from tiffin.store.rooms import Written
 from tiffin.store.store import Stored
@@ -131,11 +131,7 @@ class Transformers(Framework):
         quiet()
         folder = stored.folder
         trusted = stored.trust is not None and stored.manifest.code
-        reaching = [] if trusted else reach(folder)
-        if reaching:
-            raise TrustError(
-                f"{stored.ref} is not data alone: {reaching[0]}", hint="tiffin models inspect shows all of it"
-            )
+        refuse_code(stored, [] if trusted else reach(folder))
         safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trusted}
         if stored.manifest.format == "tokenizer":
             return transformers.AutoTokenizer.from_pretrained(folder, **safely)

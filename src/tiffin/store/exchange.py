@@ -18,6 +18,7 @@ import msgspec
 from tiffin.errors import ConfigError, DamagedError, ModelError, TrustError
 from tiffin.store import archive, fs
 from tiffin.store.digests import Progress, silent
+from tiffin.store.draft import Draft
 from tiffin.store.manifest import Manifest, decode, encode
 from tiffin.store.names import Ref
 from tiffin.store.store import Store, Stored
@@ -187,13 +188,16 @@ def import_folder(
         return finish(store, draft, manifest, trust, where, progress)
 
 
-def finish(store: Store, draft: Any, manifest: Manifest, trust: str, where: str, progress: Progress = silent) -> Stored:
+def finish(
+    store: Store, draft: Draft, manifest: Manifest, trust: str, where: str, progress: Progress = silent
+) -> Stored:
     """Commit a draft whose files must be those of a manifest.
 
     Raises:
         DamagedError: they are not.
     """
-    found = {entry.path: entry for entry in draft.digest(progress)}
+    entries = draft.digest(progress)
+    found = {entry.path: entry for entry in entries}
     for entry in manifest.files:
         if found.pop(entry.path, None) != entry:
             raise DamagedError(
@@ -203,7 +207,7 @@ def finish(store: Store, draft: Any, manifest: Manifest, trust: str, where: str,
     if found:
         raise ModelError(f"{where}: {next(iter(found))!r} is in it and not in its model.json")
     try:
-        return store.commit(draft, manifest, trust)
+        return store.commit(draft, manifest, trust, entries=entries)
     except ModelError:
         present = same(store, manifest)  # another process brought the same meanwhile
         if present is None:

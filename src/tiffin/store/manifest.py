@@ -58,6 +58,11 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     call: str = ""
 
 
+def free_rows(values: list[Value]) -> int | None:
+    """Return 0, the axis of the rows, where axis 0 of all values is free, so that rows may be joined; else None."""
+    return 0 if values and all(value.shape and value.shape[0] is None for value in values) else None
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a model. Everything but `name`, `version`, `created`, `digest` and `seal` is part of the digest.
 

@@ -17,7 +17,7 @@ import msgspec
 from tiffin.errors import ModelError, NotFoundError, TrustError
 from tiffin.store.draft import Draft
 from tiffin.store.names import check_word, nearest
-from tiffin.store.rooms import Written, claiming, room
+from tiffin.store.rooms import Room, claiming, room
 from tiffin.store.store import Stored
 
 FOLDER = "objects"
@@ -59,10 +59,7 @@ def _write(draft: Draft, name: str, value: Any, *, trusted: bool) -> tuple[dict[
         return {"kind": "array", "path": f"{place}.npy"}, False
     owner = claiming(value)
     if owner is not None:
-        folder = draft.files / FOLDER / name
-        folder.mkdir(parents=True)
-        written = owner.write(value, folder, example=None, trusted=trusted, options={})
-        return _by_framework(place, owner.name, written), written.code
+        return _by_framework(draft, place, owner, value, trusted=trusted)
     try:
         content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         if json.loads(content) != value:  # a tuple, a key that is no text
@@ -73,17 +70,18 @@ def _write(draft: Draft, name: str, value: Any, *, trusted: bool) -> tuple[dict[
                 f"side object {name!r} of type {type(value).__qualname__} cannot be written without pickle ({error})",
                 hint="make it text, bytes, JSON, a file's Path or a framework's object; or pass trusted=True to pickle it",
             ) from None
-        folder = draft.files / FOLDER / name
-        folder.mkdir(parents=True)
-        written = room("pickle").write(value, folder, example=None, trusted=True, options={})
-        return _by_framework(place, "pickle", written), True
+        return _by_framework(draft, place, room("pickle"), value, trusted=True)
     draft.add(f"{place}.json", content)
     return {"kind": "json", "path": f"{place}.json"}, False
 
 
-def _by_framework(place: str, name: str, written: Written) -> dict[str, str]:
-    options = json.dumps(written.options)
-    return {"kind": "framework", "path": place, "framework": name, "format": written.format, "options": options}
+def _by_framework(draft: Draft, place: str, owner: Room, value: Any, *, trusted: bool) -> tuple[dict[str, str], bool]:
+    """Have a framework's room write an object of its own."""
+    folder = draft.files / place
+    folder.mkdir(parents=True)
+    written = owner.write(value, folder, example=None, trusted=trusted, options={})
+    said = {"framework": owner.name, "format": written.format, "options": json.dumps(written.options)}
+    return {"kind": "framework", "path": place, **said}, written.code
 
 
 def read_side(stored: Stored, name: str, device: str) -> Any:
@@ -114,15 +112,14 @@ def read_side(stored: Stored, name: str, device: str) -> Any:
     if kind != "framework":
         raise ModelError(f"{stored.ref}: side object {name!r} is of a kind {kind!r} that this Tiffin does not know")
     owner = room(side.get("framework", ""))
-    written = Written(format=side.get("format", ""), options=json.loads(side.get("options", "{}")))
     if owner.name == "pickle" and stored.trust is None:
         raise TrustError(f"{stored.ref}: side object {name!r} is a pickle and the model is not trusted")
     prefix = f"{side['path']}/"
     manifest = msgspec.structs.replace(
         stored.manifest,
         framework=owner.name,
-        format=written.format,
-        options=written.options,
+        format=side.get("format", ""),
+        options=json.loads(side.get("options", "{}")),
         objects={},
         example="",
         files=[

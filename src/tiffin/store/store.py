@@ -20,7 +20,7 @@ from tiffin.errors import ModelError, NotFoundError
 from tiffin.store import fs
 from tiffin.store.digests import Progress, silent, verify_files
 from tiffin.store.draft import Draft
-from tiffin.store.manifest import Manifest, Trust, decode, encode
+from tiffin.store.manifest import FileEntry, Manifest, Trust, decode, encode
 from tiffin.store.names import LATEST, Ref, check_word, nearest, new_version
 
 TAGS = ".tags"
@@ -117,12 +117,19 @@ class Store:
         """Return a new draft; use it in a `with`."""
         return Draft(self.root)
 
-    def commit(self, draft: Draft, manifest: Manifest, trust: str = "", progress: Progress = silent) -> Stored:
+    def commit(
+        self,
+        draft: Draft,
+        manifest: Manifest,
+        trust: str = "",
+        progress: Progress = silent,
+        entries: list[FileEntry] | None = None,
+    ) -> Stored:
         """Make a draft a version.
 
         Args:
             manifest: `files` and `digest` are filled in here; an empty version gets a new one, an empty `created` the time.
-            trust: why its code may run here, "" for no mark.
+            trust: why its code may run here, "" for no mark. entries: of all files, where the caller has just digested them.
 
         Raises:
             ModelError: the version exists, or the disk refuses.
@@ -133,7 +140,8 @@ class Store:
             if manifest.version == LATEST:
                 raise ModelError(f"a version cannot be named {LATEST!r}: it means the newest")
         try:
-            entries = draft.digest(progress)
+            if entries is None:
+                entries = draft.digest(progress)
             draft.settle(entries)
             with fs.locked(self.root / "locks" / manifest.name):
                 now = datetime.now(UTC)
